@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim.preferences.base import IntArray, check_integer
+from sim.preferences.arguments import IntArray, check_integer, read_only
 from sim.preferences.from_counts import check_win_counts
 
 ARENA_FILE = "data/chatbotarena_20240814.json"
@@ -63,13 +63,13 @@ class WinCounts:
         if repeated or not all(isinstance(name, str) and name.strip() for name in names):
             raise ValueError(f"names must be different and not blank, got {repeated or names}")
         object.__setattr__(self, "names", names)
-        object.__setattr__(self, "wins", _frozen(check_win_counts(self.wins, names)))
+        object.__setattr__(self, "wins", read_only(check_win_counts(self.wins, names)))
         for key in ("ties", "both_bad"):
             table = np.asarray(getattr(self, key))
             table = check_win_counts(table if table.size else np.zeros_like(self.wins), names)
             if not np.array_equal(table, table.T):
                 raise ValueError(f"{key} must be a symmetric table, got {table.tolist()}")
-            object.__setattr__(self, key, _frozen(table))
+            object.__setattr__(self, key, read_only(table))
 
     @property
     def decisive(self) -> IntArray:
@@ -254,7 +254,7 @@ def load_arena_core(minimum: int = ARENA_MINIMUM) -> WinCounts:
 
 
 def read_comparisons_csv(path: str | PathLike[str]) -> WinCounts:
-    """Read comparisons from a CSV file with the columns ``winner``, ``loser`` and, optionally, ``count``.
+    r"""Read comparisons from a CSV file with the columns ``winner``, ``loser`` and, optionally, ``count``.
 
     Each row is one comparison, or `count` of them; rows of the same pair add up. The file is UTF-8, the first line
     names the columns in any order, blank lines are skipped and spaces around values are ignored.
@@ -282,7 +282,7 @@ def read_comparisons_csv(path: str | PathLike[str]) -> WinCounts:
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "votes.csv")
-    ...     _ = path.write_text("winner,loser,count\\ntea,coffee,3\\ncoffee,tea,1\\n")
+    ...     _ = path.write_text("winner,loser,count\ntea,coffee,3\ncoffee,tea,1\n")
     ...     read_comparisons_csv(path).wins
     array([[0, 1],
            [3, 0]])
@@ -310,7 +310,7 @@ def read_comparisons_csv(path: str | PathLike[str]) -> WinCounts:
 
 
 def _csv_header(path: str | PathLike[str], fields: list[str]) -> list[str]:
-    """The column names of a file of comparisons, or an error naming the missing or unknown column."""
+    """Return the column names of a file of comparisons, or an error naming the missing or unknown column."""
     if not fields:
         raise ValueError(f"a file of comparisons must start with a line 'winner,loser[,count]', got an empty {path}")
     header = [name.strip() for name in fields]
@@ -326,7 +326,7 @@ def _csv_header(path: str | PathLike[str], fields: list[str]) -> list[str]:
 
 
 def _csv_row(place: str, header: list[str], row: list[str]) -> tuple[tuple[str, str], int]:
-    """The (winner, loser) of one row and how often it counts, or an error naming row and column."""
+    """Return the (winner, loser) of one row and how often it counts, or an error naming row and column."""
     if len(row) != len(header):
         raise ValueError(f"{place} must have {len(header)} values ({', '.join(header)}), got {len(row)}")
     values = dict(zip(header, (value.strip() for value in row), strict=True))
@@ -344,7 +344,7 @@ def _csv_row(place: str, header: list[str], row: list[str]) -> tuple[tuple[str, 
 
 
 def _arena_path() -> Path:
-    """Where the installed leaderbot keeps the counts; finding a top-level package does not execute it."""
+    """Return where the installed leaderbot keeps the counts; finding a top-level package does not execute it."""
     spec = importlib.util.find_spec("leaderbot")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"the Chatbot Arena counts must come from the package leaderbot, got none; {_INSTALL_HINT}")
@@ -353,10 +353,3 @@ def _arena_path() -> Path:
         version = importlib.metadata.version("leaderbot")
         raise ImportError(f"leaderbot must carry {ARENA_FILE}, got version {version} without it; {_INSTALL_HINT}")
     return path
-
-
-def _frozen(table: IntArray) -> IntArray:
-    """A copy that cannot be written to."""
-    copy = np.array(table)
-    copy.setflags(write=False)
-    return copy

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from theory.checks import FloatArray, as_floats, check_probabilities, check_same_shape
-
-IntArray = NDArray[np.int64]
+from sim.preferences.arguments import (
+    IntArray,
+    check_base_policy,
+    check_name,
+    check_unit_interval,
+    draw_counts,
+    read_only,
+)
+from theory.checks import FloatArray, as_floats, check_same_shape
 
 # P_ij and P_ji are computed by separate roundings of numbers in [0, 1] (a few eps = 2.2e-16 apart); 1e-8 also
 # admits matrices that were once stored as float32.
@@ -58,7 +64,7 @@ class PairwisePreference:
 
     def __post_init__(self) -> None:
         """Validate the matrix and freeze it."""
-        _check_name(self.name)
+        check_name(self.name)
         values = as_floats("probabilities", self.probabilities)
         values = values[np.newaxis] if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[1] != values.shape[2]:
@@ -67,7 +73,7 @@ class PairwisePreference:
             raise ValueError(
                 f"probabilities must cover at least one prompt and two responses, got shape {values.shape}"
             )
-        _check_unit_interval("probabilities", values)
+        check_unit_interval("probabilities", values)
         gap = np.abs(values + values.swapaxes(1, 2) - 1.0)
         if gap.max() > _COMPLEMENT_TOLERANCE:
             x, i, j = np.unravel_index(int(np.argmax(gap)), gap.shape)
@@ -75,7 +81,7 @@ class PairwisePreference:
                 f"probabilities must satisfy P_ij + P_ji = 1 (1/2 on the diagonal), got {values[x, i, j]:g} and "
                 f"{values[x, j, i]:g} for responses {i} and {j} at prompt {x}"
             )
-        object.__setattr__(self, "probabilities", _read_only(values))
+        object.__setattr__(self, "probabilities", read_only(values))
 
     @property
     def prompts(self) -> int:
@@ -154,7 +160,7 @@ class PairwisePreference:
         >>> model.sample([[0.5, 0.5]], 1000, np.random.default_rng(0)).sum()
         np.int64(1000)
         """
-        return _multinomial("pairs", pairs, self.pair_law(base_policy), rng)
+        return draw_counts("pairs", pairs, self.pair_law(base_policy), rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +187,8 @@ class ClassLaws:
 class ThumbsPreference:
     """Thumb-up probabilities eta(x, y) on finite response sets, with optional under-reporting.
 
-    A response y ~ mu(.|x) is shown, gets a thumb up with probability eta(x, y), else a thumb down, and the label reaches
-    the data set with probability `report_up` or `report_down` (a and b below). Among reported labels
+    A response y ~ mu(.|x) is shown, gets a thumb up with probability eta(x, y), else a thumb down, and the label
+    reaches the data set with probability `report_up` or `report_down` (a and b below). Among reported labels
 
         p+(y|x)  = mu a eta / sum_y mu a eta,        p-(y|x) = mu b (1 - eta) / sum_y mu b (1 - eta),
         alpha(x) = sum_y mu a eta / sum_y mu [a eta + b (1 - eta)].
@@ -204,16 +210,17 @@ class ThumbsPreference:
     Notes
     -----
     When a and b do not depend on the response they cancel in p+ and p-: reporting then changes only alpha(x), to
-    ``a eta_bar / (a eta_bar + b (1 - eta_bar))`` with ``eta_bar(x) = sum_y mu eta``, and with it the law of the reported
-    responses, ``alpha p+ + (1 - alpha) p-``, which equals mu only if a = b (or p+ = p-). So with one-sided reporting mu
-    stops being the mixture that assumption M asks the reference to be, while the target p+ stays what it was.
+    ``a eta_bar / (a eta_bar + b (1 - eta_bar))`` with ``eta_bar(x) = sum_y mu eta``, and with it the law of the
+    reported responses, ``alpha p+ + (1 - alpha) p-``, which equals mu only if a = b (or p+ = p-). So with one-sided
+    reporting mu stops being the mixture that assumption M asks the reference to be, while the target p+ stays what it
+    was.
     When a or b depend on the response, p+ and p- themselves are tilted. Without under-reporting
     ``p+ = mu eta / eta_bar``, ``p- = mu (1 - eta) / (1 - eta_bar)`` and alpha = eta_bar.
     The law of prompts among reported labels is tilted too, in proportion to `ClassLaws.reported`.
 
     References
     ----------
-    .. [1] Unpaired thumbs up and down as in KTO: Ethayarajh et al., arXiv 2402.01306; effect of reporting: derived here.
+    .. [1] Unpaired thumbs up and down as in KTO: Ethayarajh et al., arXiv 2402.01306. Reporting: derived here.
 
     Examples
     --------
@@ -230,15 +237,15 @@ class ThumbsPreference:
 
     def __post_init__(self) -> None:
         """Validate the probabilities and freeze them."""
-        _check_name(self.name)
+        check_name(self.name)
         eta = as_floats("label_probabilities", self.label_probabilities)
         eta = eta[np.newaxis] if eta.ndim == 1 else eta
         if eta.ndim != 2 or eta.shape[0] < 1 or eta.shape[1] < 2:
             raise ValueError(
                 f"label_probabilities must have shape (prompts, K) with at least two responses, got {eta.shape}"
             )
-        _check_unit_interval("label_probabilities", eta)
-        object.__setattr__(self, "label_probabilities", _read_only(eta))
+        check_unit_interval("label_probabilities", eta)
+        object.__setattr__(self, "label_probabilities", read_only(eta))
         for side in ("report_up", "report_down"):
             report = as_floats(side, getattr(self, side))
             if report.ndim:
@@ -246,7 +253,7 @@ class ThumbsPreference:
             if not np.all((report > 0.0) & (report <= 1.0)):
                 offending = report[~((report > 0.0) & (report <= 1.0))].flat[0]
                 raise ValueError(f"{side} must lie in (0, 1], got {offending:g}")
-            object.__setattr__(self, side, _read_only(np.broadcast_to(report, eta.shape)))
+            object.__setattr__(self, side, read_only(np.broadcast_to(report, eta.shape)))
 
     @property
     def prompts(self) -> int:
@@ -347,7 +354,7 @@ class ThumbsPreference:
         >>> ThumbsPreference("thumbs", [0.8, 0.4]).sample([0.5, 0.5], 50, np.random.default_rng(0)).sum()
         np.int64(50)
         """
-        return _multinomial("labels", labels, self.label_law(base_policy), rng)
+        return draw_counts("labels", labels, self.label_law(base_policy), rng)
 
 
 @dataclass(frozen=True)
@@ -373,64 +380,3 @@ class PreferenceModel:
     formula: str
     source: str
     regime: str
-
-
-def check_base_policy(base_policy: ArrayLike, prompts: int, responses: int) -> FloatArray:
-    """Return the policy as (prompts, responses) float64; a vector is read as a single prompt."""
-    policy = check_probabilities("base_policy", base_policy)
-    policy = policy[np.newaxis] if policy.ndim == 1 else policy
-    if policy.shape != (prompts, responses):
-        raise ValueError(f"base_policy must have shape ({prompts}, {responses}), got {policy.shape}")
-    return policy
-
-
-def check_integer(name: str, value: int, minimum: int) -> int:
-    """Return `value`, or raise unless it is an integer of at least `minimum`."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
-    return int(value)
-
-
-def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
-    """Return `rng`, or raise unless it is a NumPy Generator."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
-    return rng
-
-
-def _multinomial(name: str, sizes: ArrayLike, law: FloatArray, rng: np.random.Generator) -> IntArray:
-    """One multinomial draw for each entry of `sizes` (..., prompts) from `law` (prompts, rows, columns)."""
-    check_rng(rng)
-    numbers = np.asarray(sizes)
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, got dtype {numbers.dtype}")
-    if np.any(numbers < 0):
-        raise ValueError(f"{name} must not be negative, got {numbers.min()}")
-    if numbers.ndim and numbers.shape[-1] != law.shape[0]:
-        raise ValueError(f"{name} must have one entry per prompt ({law.shape[0]}), got shape {numbers.shape}")
-    flat = law.reshape(law.shape[0], -1)
-    counts = rng.multinomial(numbers.astype(np.int64), flat / flat.sum(axis=1, keepdims=True))
-    return counts.reshape(*counts.shape[:-1], *law.shape[1:])
-
-
-def _check_unit_interval(name: str, values: FloatArray) -> None:
-    """Raise unless all values lie in [0, 1]."""
-    outside = ~((values >= 0.0) & (values <= 1.0))
-    if outside.any():
-        position = tuple(int(i) for i in np.argwhere(outside)[0])
-        raise ValueError(f"{name} must lie in [0, 1], got {values[position]:g} at index {position}")
-
-
-def _check_name(name: str) -> None:
-    """Raise unless `name` is a non-empty string."""
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"name must be a non-empty string, got {name!r}")
-
-
-def _read_only(values: FloatArray) -> FloatArray:
-    """A copy that cannot be written to."""
-    copy = np.array(values)
-    copy.setflags(write=False)
-    return copy

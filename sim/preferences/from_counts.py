@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim.preferences.base import IntArray, PairwisePreference
+from sim.preferences.arguments import IntArray
+from sim.preferences.base import PairwisePreference
 from theory.checks import FloatArray, check_nonnegative
 
 
@@ -85,5 +86,5 @@ def check_win_counts(counts: ArrayLike, names: Sequence[str] | None = None) -> I
 
 
 def _label(index: int, names: Sequence[str] | None) -> str:
-    """What messages call an item."""
+    """Return what messages call an item."""
     return f"item {index}" if names is None else repr(names[index])

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.special import expit
 
-from sim.preferences.base import PairwisePreference, check_integer, check_rng
+from sim.preferences.arguments import check_integer, check_rng
+from sim.preferences.base import PairwisePreference
 from sim.preferences.bradley_terry import unit_gradient, unit_rms
 from theory.checks import FloatArray, as_floats, check_positive
 

@@ -35,7 +35,7 @@ def intransitive_dice(dice: ArrayLike = EFRON_DICE) -> PairwisePreference:
 
     References
     ----------
-    .. [1] M. Gardner, "The paradox of the nontransitive dice", Scientific American 223, December 1970 (B. Efron's dice).
+    .. [1] M. Gardner, "The paradox of the nontransitive dice", Scientific American 223, 1970 (B. Efron's dice).
 
     Examples
     --------

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from sim.preferences.base import ThumbsPreference, check_integer, check_rng
+from sim.preferences.arguments import check_integer, check_rng
+from sim.preferences.base import ThumbsPreference
 from theory.checks import as_floats, check_nonnegative
 
 
@@ -64,19 +65,19 @@ def thumbs(
     >>> thumbs(4, 2, signal=1.0, bias=-1.0, rng=np.random.default_rng(0)).class_laws(np.full((2, 4), 0.25)).alpha
     array([0.30597332, 0.32754974])
     """
-    if (label_probabilities is None) == (signal is None):
-        given = "none" if signal is None else "both"
-        raise ValueError(f"exactly one of label_probabilities and signal must be given, got {given}")
-    if label_probabilities is None:
+    reports = as_floats("report_up", report_up), as_floats("report_down", report_down)
+    if signal is not None and label_probabilities is None:
         if responses is None:
             raise ValueError("responses must be given for random label probabilities, got None")
         shape = (check_integer("prompts", prompts, 1), check_integer("responses", responses, 2))
         scale, spread = check_nonnegative("signal", signal), check_nonnegative("bias_spread", bias_spread)
-        check_rng(rng)
-        biases = as_floats("bias", bias) + spread * rng.standard_normal((shape[0], 1))
-        eta = expit(biases + scale * rng.standard_normal(shape))
-        return ThumbsPreference("thumbs", eta, report_up, report_down)
-    model = ThumbsPreference("thumbs", label_probabilities, report_up, report_down)
+        generator = check_rng(rng)
+        biases = as_floats("bias", bias) + spread * generator.standard_normal((shape[0], 1))
+        return ThumbsPreference("thumbs", expit(biases + scale * generator.standard_normal(shape)), *reports)
+    if label_probabilities is None or signal is not None:
+        given = "none" if label_probabilities is None else "both"
+        raise ValueError(f"exactly one of label_probabilities and signal must be given, got {given}")
+    model = ThumbsPreference("thumbs", as_floats("label_probabilities", label_probabilities), *reports)
     if responses not in (None, model.responses) or prompts not in (1, model.prompts):
         received = model.label_probabilities.shape
         raise ValueError(f"label_probabilities must have shape ({prompts}, {responses}), got {received}")

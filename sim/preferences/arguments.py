@@ -1,0 +1,72 @@
+"""Argument checks and the one sampler that the preference models share."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory.checks import FloatArray, check_probabilities
+
+IntArray = NDArray[np.int64]
+_Number = TypeVar("_Number", np.float64, np.int64)
+
+
+def check_base_policy(base_policy: ArrayLike, prompts: int, responses: int) -> FloatArray:
+    """Return the policy as (prompts, responses) float64; a vector is read as a single prompt."""
+    policy = check_probabilities("base_policy", base_policy)
+    policy = policy[np.newaxis] if policy.ndim == 1 else policy
+    if policy.shape != (prompts, responses):
+        raise ValueError(f"base_policy must have shape ({prompts}, {responses}), got {policy.shape}")
+    return policy
+
+
+def check_integer(name: str, value: int, minimum: int) -> int:
+    """Return `value`, or raise unless it is an integer of at least `minimum`."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
+    """Return `rng`, or raise unless it is a NumPy Generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
+    return rng
+
+
+def draw_counts(name: str, sizes: ArrayLike, law: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Return one multinomial draw for each entry of `sizes` (..., prompts) from `law` (prompts, rows, columns)."""
+    check_rng(rng)
+    numbers = np.asarray(sizes)
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got dtype {numbers.dtype}")
+    if np.any(numbers < 0):
+        raise ValueError(f"{name} must not be negative, got {numbers.min()}")
+    if numbers.ndim and numbers.shape[-1] != law.shape[0]:
+        raise ValueError(f"{name} must have one entry per prompt ({law.shape[0]}), got shape {numbers.shape}")
+    flat = law.reshape(law.shape[0], -1)
+    counts = rng.multinomial(numbers.astype(np.int64), flat / flat.sum(axis=1, keepdims=True))
+    return counts.reshape(*counts.shape[:-1], *law.shape[1:])
+
+
+def check_unit_interval(name: str, values: FloatArray) -> None:
+    """Raise unless all values lie in [0, 1]."""
+    outside = ~((values >= 0.0) & (values <= 1.0))
+    if outside.any():
+        position = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"{name} must lie in [0, 1], got {values[position]:g} at index {position}")
+
+
+def check_name(name: str) -> None:
+    """Raise unless `name` is a non-empty string."""
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"name must be a non-empty string, got {name!r}")
+
+
+def read_only(values: NDArray[_Number]) -> NDArray[_Number]:
+    """Return a copy that cannot be written to."""
+    copy = np.array(values)
+    copy.setflags(write=False)
+    return copy
