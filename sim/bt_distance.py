@@ -18,6 +18,9 @@ from theory.checks import FloatArray, check_nonnegative, check_same_shape
 # Probabilities carry rounding errors of a few eps = 2.2e-16; a violation of transitivity must exceed them clearly.
 _ORDER_TOLERANCE = 1e-12
 
+# A replicate equal to the observed table must count as reaching its statistic, whatever the rounding of the two fits.
+_TIE_TOLERANCE = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class BTDistance:
@@ -205,6 +208,8 @@ def bt_test(counts: ArrayLike, replicates: int, rng: np.random.Generator, names:
     ------
     ValueError
         If the counts are not a table of wins, are not strongly connected, or have no fully compared triple.
+    RuntimeError
+        If the fit of the counts does not converge, or no replicate has a fit.
 
     References
     ----------
@@ -225,17 +230,18 @@ def bt_test(counts: ArrayLike, replicates: int, rng: np.random.Generator, names:
     tables = tables[win_chains(tables).all(axis=(1, 2))]
     fit = newton_scores(tables.astype(np.float64))
     converged = fit.status == "ok"
+    if not converged.any():
+        raise RuntimeError(f"a bootstrap replicate must have a Bradley-Terry fit, got none of {replicates}")
     null = _count_distances(tables[converged], fit.scores[converged])
     total = int(wins.sum())
-    statistic, null_statistic = 2.0 * total * observed.size, 2.0 * total * np.asarray(null.size)
+    statistic, null_statistic = 2.0 * total * float(observed.size), 2.0 * total * np.asarray(null.size)
     failed = replicates - int(converged.sum())
-    exceeding = int((null_statistic >= statistic).sum()) + failed
-    mean_null = float(null_statistic.mean()) if null_statistic.size else 0.0
+    exceeding = int((null_statistic >= statistic - _TIE_TOLERANCE).sum()) + failed
     return BTTest(
         observed=observed,
-        statistic=float(statistic),
+        statistic=statistic,
         p_value=(1 + exceeding) / (1 + replicates),
-        excess_size=float(statistic - mean_null) / (2.0 * total),
+        excess_size=(statistic - float(null_statistic.mean())) / (2.0 * total),
         degrees_of_freedom=int((wins + wins.T > 0).sum()) // 2 - (len(wins) - 1),
         null=null,
         null_statistic=null_statistic,
@@ -272,7 +278,7 @@ def _distances(matrix: FloatArray, logits: FloatArray, weights: FloatArray, scor
     model = expit(score_differences(scores))
     # kl_div(p, q) = p log(p/q) - p + q >= 0; both halves of the matrix together hold both outcomes of each pair, and
     # the extra terms cancel between them.
-    size = (weights * kl_div(matrix, model)).sum(axis=(1, 2))
+    size = np.maximum((weights * kl_div(matrix, model)).sum(axis=(1, 2)), 0.0)  # rounding may leave -1e-17
     weak, moderate, strong = (
         np.array([_order(p, w > 0.0) for p, w in zip(matrix, weights, strict=True)]).reshape(-1, 3).T
     )
