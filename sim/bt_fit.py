@@ -15,6 +15,9 @@ from theory.checks import FloatArray, check_nonnegative
 # are accurate to about its square, far below rounding.
 _STEP_TOLERANCE = 1e-8
 _MAX_ITERATIONS = 100
+_LIFT = 128 * np.finfo(float).eps
+# Logistic losses are curved over a few nats: longer steps only overshoot. Within 100 of them no curvature underflows.
+_LONGEST_STEP = 3.0
 _MAX_HALVINGS = 40
 
 
@@ -27,7 +30,8 @@ class BradleyTerryFit:
     scores : ndarray, shape (..., K)
         Maximum-likelihood scores in nats, with mean zero.
     status : ndarray of str, shape (...,)
-        "ok", or "nonconverged" where Newton's method ran out of steps.
+        "ok", or "nonconverged" where Newton's method ran out of steps: weights that differ by more than about 1e16
+        in one table are beyond double precision.
     iterations : int
         Newton steps taken for the slowest table.
     """
@@ -118,17 +122,20 @@ def newton_scores(tables: FloatArray) -> BradleyTerryFit:
 
 
 def _newton_step(tables: FloatArray, total: FloatArray, scores: FloatArray) -> FloatArray:
-    """Return the step -H^-1 g of the negative log-likelihood, with mean zero."""
+    """Return the step -H^-1 g of the negative log-likelihood, with mean zero, shortened where it is too long."""
     chance = expit(score_differences(scores))
-    gradient = (total * chance - tables).sum(axis=2)
+    # Losses times the chance of a win less wins times the chance of a loss: exact zeros cancel, unlike in N p - wins.
+    gradient = (tables.swapaxes(1, 2) * chance - tables * chance.swapaxes(1, 2)).sum(axis=2)
     curvature = total * chance * chance.swapaxes(1, 2)
-    # H is the Laplacian of the curvatures, singular along constant scores: a constant matrix of its own scale fills
-    # that direction, along which the gradient has no part.
-    diagonal = curvature.sum(axis=2)
-    hessian = np.eye(scores.shape[1]) * diagonal[:, :, np.newaxis] - curvature
-    hessian = hessian + diagonal.mean(axis=1)[:, np.newaxis, np.newaxis] / scores.shape[1]
-    step = -np.linalg.solve(hessian, gradient[:, :, np.newaxis])[:, :, 0]
-    return step - step.mean(axis=1, keepdims=True)
+    # H is the Laplacian of the curvatures, singular along constant scores: hold the last score, solve for the others.
+    # Scaled to a unit diagonal, and lifted by some rounding errors, it stays regular where items are barely connected.
+    scale = np.sqrt(curvature.sum(axis=2))
+    hessian = (1.0 + _LIFT) * np.eye(scores.shape[1]) - curvature / (scale[:, :, np.newaxis] * scale[:, np.newaxis, :])
+    step = np.zeros_like(scores)
+    scaled = np.linalg.solve(hessian[:, :-1, :-1], (gradient / scale)[:, :-1, np.newaxis])
+    step[:, :-1] = -scaled[:, :, 0] / scale[:, :-1]
+    step -= step.mean(axis=1, keepdims=True)
+    return step * np.minimum(1.0, _LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), _STEP_TOLERANCE))
 
 
 def _line_search(tables: FloatArray, scores: FloatArray, step: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:

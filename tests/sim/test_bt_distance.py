@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from sim.bt_distance import bt_distance, bt_distance_of_counts, bt_test
-from sim.bt_fit import fit_bradley_terry
+from sim.bt_fit import _line_search, _loss, fit_bradley_terry
 from sim.preferences import bradley_terry, from_counts, hodge, intransitive_dice
 from sim.real_data import load_arena_core
 
@@ -155,6 +155,27 @@ def test_fit_stays_finite_on_nearly_one_sided_tables():
     fit = fit_bradley_terry(strong)
     assert fit.status == "ok"
     assert fit.scores[0] > fit.scores[1] > fit.scores[2]
+
+
+def test_weights_beyond_double_precision_are_reported_as_not_converged():
+    fit = fit_bradley_terry(10.0 ** np.random.default_rng(0).uniform(-30, 30, size=(50, 5, 5)))
+    assert set(fit.status) == {"ok", "nonconverged"}
+    assert np.isfinite(fit.scores).all()
+
+
+def test_a_fit_that_does_not_converge_gives_no_distance(monkeypatch):
+    monkeypatch.setattr("sim.bt_fit._MAX_ITERATIONS", 1)
+    with pytest.raises(RuntimeError, match="the Bradley-Terry fit must converge, got none after 1 Newton steps"):
+        bt_distance(intransitive_dice().probabilities[0])
+
+
+def test_line_search_shortens_a_step_that_goes_too_far():
+    tables = np.array([[[0.0, 3.0], [1.0, 0.0]]] * 2) / 4
+    start, step = np.zeros((2, 2)), np.array([[40.0, -40.0], [0.1, -0.1]])
+    reached, full = _line_search(tables, start, step)
+    assert list(full) == [False, True]
+    assert (_loss(tables, reached) < _loss(tables, start)).all()
+    np.testing.assert_allclose(reached[1], step[1], rtol=0)
 
 
 def test_counts_and_matrix_agree():

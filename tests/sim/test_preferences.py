@@ -90,7 +90,7 @@ def test_registry_is_complete():
 @pytest.mark.parametrize("name", MODELS)
 def test_entry_is_documented_and_builds_its_regime(name):
     entry = PREFERENCE_MODELS[name]
-    assert entry.summary and entry.formula and entry.source
+    assert all((entry.summary, entry.formula, entry.source))
     for section in ("Parameters", "Returns", "Raises", "References", "Examples"):
         assert f"{section}\n    ---" in entry.build.__doc__
     kind = {"paired": PairwisePreference, "unpaired": ThumbsPreference}[entry.regime]
