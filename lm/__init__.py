@@ -1,0 +1,1 @@
+"""Language models: the losses of `theory` on the log-ratios of whole sequences."""
