@@ -1,0 +1,38 @@
+"""Settings of the whole suite: Hypothesis profiles, and skips that are errors in CI."""
+
+import os
+from collections.abc import Generator
+
+import hypothesis
+import pytest
+
+# No deadline anywhere: the suite times nothing, since machines differ. `ci` draws the same examples on every run;
+# `dev` draws new ones each time and remembers failures; `thorough` is for hunting, and takes hours.
+hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("thorough", max_examples=100_000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def _fail_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure when CI is set: there, whatever a test needs is installed."""
+    if report.outcome == "skipped" and not hasattr(report, "wasxfail") and os.environ.get("CI"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped in CI, got {report.nodeid} ({reason})"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Check the report of each phase of a test."""
+    report = yield
+    _fail_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Check the report of each collected module, which `pytest.importorskip` skips as a whole."""
+    report = yield
+    _fail_skip(report)
+    return report

@@ -1,0 +1,63 @@
+"""The suite's own settings do what they say."""
+
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).with_name("conftest.py")
+
+SKIPPING_FILES = {
+    "test_mark": "import pytest\n@pytest.mark.skip(reason='no network')\ndef test_it(): pass",
+    "test_call": "import pytest\ndef test_it(): pytest.skip('no network')",
+    "test_fixture": "import pytest\n@pytest.fixture\ndef net(): pytest.skip('no network')\ndef test_it(net): pass",
+    "test_module": "import pytest\npytest.skip('no network', allow_module_level=True)",
+}
+EXPECTED_FAILURE = "import pytest\n@pytest.mark.xfail(reason='known')\ndef test_it(): assert False"
+
+
+@pytest.fixture
+def inner(pytester, monkeypatch):
+    """Return a function that runs test files in a pytest of their own, under this suite's conftest."""
+
+    def run(files, **environment):
+        for name in ("CI", "HYPOTHESIS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
+        pytester.makepyfile(**files)
+        return pytester.runpytest_subprocess("--continue-on-collection-errors", "-ra")
+
+    return run
+
+
+def test_skips_are_errors_in_ci_with_their_reason(inner):
+    result = inner(SKIPPING_FILES | {"test_xfail": EXPECTED_FAILURE}, CI="true")
+    assert result.parseoutcomes() == {"failed": 1, "errors": 3, "xfailed": 1}  # only test_call skips in its call
+    for name in SKIPPING_FILES:
+        result.stdout.fnmatch_lines(f"*nothing may be skipped in CI, got {name}.py*no network*")
+
+
+def test_skips_are_skips_elsewhere(inner):
+    result = inner(SKIPPING_FILES | {"test_xfail": EXPECTED_FAILURE})
+    assert result.parseoutcomes() == {"skipped": 4, "xfailed": 1}
+
+
+@pytest.mark.parametrize(
+    ("environment", "examples"),
+    [
+        ({}, 50),
+        ({"CI": "true"}, 100),
+        ({"HYPOTHESIS_PROFILE": "thorough"}, 100_000),
+        ({"HYPOTHESIS_PROFILE": "dev", "CI": "true"}, 50),
+    ],
+)
+def test_profile_is_chosen_by_environment(inner, environment, examples):
+    source = f"from hypothesis import settings\ndef test_it(): assert settings.default.max_examples == {examples}"
+    assert inner({"test_profile": source}, **environment).parseoutcomes() == {"passed": 1}
+
+
+def test_unknown_profile_stops_the_run(inner):
+    result = inner({"test_it": "def test_it(): pass"}, HYPOTHESIS_PROFILE="thorogh")
+    assert result.ret != pytest.ExitCode.OK
+    assert "thorogh" in result.stderr.str()
