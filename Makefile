@@ -1,0 +1,62 @@
+# Two commands matter: `make figures` (the main job) and `make test`. Every target makes .venv and installs what it needs.
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+RESULTS := results
+FIGURES := figures/output
+BENCHMARKS := $(wildcard benchmarks/*.py)
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help figures test test-slow lint bench notebooks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+figures: $(VENV)/.installed-data ## run the quick studies into results/ and draw every figure into figures/output/
+	$(BIN)/python -m sim run --profile quick --output $(RESULTS)
+	$(BIN)/python -m figures --results $(RESULTS) --output $(FIGURES)
+
+test: lint ## lint, then every test but the slow ones, with coverage
+	$(BIN)/python -m pytest --cov
+
+test-slow: $(VENV)/.installed-dev ## the tests marked slow
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev ## formatting, ruff's rules, and mypy --strict over theory
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench ## run each file of benchmarks/
+	@test -n "$(BENCHMARKS)" || { echo "make bench must find a file benchmarks/*.py, found none" >&2; exit 1; }
+	@set -e; for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python "$$file"; done
+
+notebooks: $(if $(NOTEBOOKS),$(VENV)/.installed-notebooks) ## open the tours of notebooks/ in JupyterLab
+	@test -n "$(NOTEBOOKS)" || { echo "make notebooks must find a file notebooks/*.ipynb, found none" >&2; exit 1; }
+	$(BIN)/jupyter lab notebooks
+
+clean: ## remove the environment, the figures and all caches (results/ stays: it may have taken an hour)
+	rm -rf $(VENV) $(FIGURES) benchmarks/results build *.egg-info .coverage \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is remade when pyproject.toml or constraints.txt has changed; until then a target starts at once.
+$(VENV)/.installed-data: extras := data
+$(VENV)/.installed-dev: extras := data,dev
+$(VENV)/.installed-bench: extras := data,bench
+$(VENV)/.installed-notebooks: extras := data,notebooks
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created
+	$(BIN)/python -m pip install --editable '.[$(extras)]' --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "PYTHON must be Python 3.11 or newer, got $(PYTHON) ($$($(PYTHON) --version 2>&1));" \
+		"name another one: make PYTHON=python3.13 TARGET" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
