@@ -31,7 +31,7 @@ lint: $(VENV)/.installed-dev ## formatting, ruff's rules, and mypy --strict over
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-bench ## run each file of benchmarks/
+bench: $(if $(BENCHMARKS),$(VENV)/.installed-bench) ## run each file of benchmarks/
 	@test -n "$(BENCHMARKS)" || { echo "make bench must find a file benchmarks/*.py, found none" >&2; exit 1; }
 	@set -e; for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python "$$file"; done
 
