@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, kl_div
 
-from sim.bt_fit import fit_bradley_terry, newton_scores, win_chains
 from sim.preferences.arguments import IntArray, check_integer, check_rng
 from sim.preferences.base import PairwisePreference
-from sim.preferences.bradley_terry import score_differences
 from sim.preferences.from_counts import check_win_counts, win_shares
+from theory.bradley_terry_fit import fit_bradley_terry, newton_scores, score_differences, win_chains
 from theory.checks import FloatArray, check_nonnegative, check_same_shape
 
 # Probabilities carry rounding errors of a few eps = 2.2e-16; a violation of transitivity must exceed them clearly.

@@ -1,0 +1,1 @@
+"""Theory of relative and direct density ratio optimisation."""

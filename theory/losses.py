@@ -65,7 +65,8 @@ def rdro_losses(log_ratio: Any, preferred: Any, alpha: Any, generator: str | Gen
     -----
     With the logistic generator the derivative lies in [-1, 1] and the second derivative in [0, (1 + alpha)/4]
     (proposition P4), and values are finite for every finite u. The KL, least-squares and power generators grow
-    like powers of ``e^u`` and overflow to +inf, never to NaN. A NaN log-ratio gives a NaN loss.
+    like powers of ``e^u``: their losses overflow to +inf (never to NaN), and autograd has no gradient to give there.
+    A NaN log-ratio gives a NaN loss.
     Values of alpha given as a tensor on an accelerator are not checked, because that would stop the device.
 
     References
@@ -125,7 +126,7 @@ def ddro_log_direct_ratio(log_ratio: Any, alpha: Any, beyond_domain: BeyondDomai
     >>> ddro_log_direct_ratio(np.array([0.0, 1.0]), alpha=0.5).round(4)
     array([ 0., inf])
     >>> ddro_log_direct_ratio(np.array([0.0, 1.0]), alpha=0.5, beyond_domain="extend").round(4)
-    array([0.    , 9.4216])
+    array([ 0.    , 10.1074])
     """
     u, _, xp = prepare(log_ratio, None)
     check_choice("beyond_domain", beyond_domain, ("infinite", "extend"))

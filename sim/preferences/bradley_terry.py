@@ -6,6 +6,7 @@ from scipy.special import expit
 
 from sim.preferences.arguments import check_integer, check_rng
 from sim.preferences.base import PairwisePreference
+from theory.bradley_terry_fit import score_differences
 from theory.checks import FloatArray, as_floats, check_positive
 
 
@@ -73,11 +74,6 @@ def bradley_terry(
     if responses not in (None, values.shape[1]) or prompts not in (1, values.shape[0]):
         raise ValueError(f"scores must have shape ({prompts}, {responses}), got {values.shape}")
     return PairwisePreference("bradley_terry", expit(score_differences(values)))
-
-
-def score_differences(scores: FloatArray) -> FloatArray:
-    """Return the gradient ``s_i - s_j`` of scores of shape (..., K)."""
-    return scores[..., :, np.newaxis] - scores[..., np.newaxis, :]
 
 
 def unit_gradient(scores: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from sim.bt_distance import bt_distance, bt_distance_of_counts, bt_test
-from sim.bt_fit import _line_search, _loss, fit_bradley_terry
+from theory.bradley_terry_fit import _line_search, _loss, fit_bradley_terry
 from sim.preferences import bradley_terry, from_counts, hodge, intransitive_dice
 from sim.real_data import load_arena_core
 

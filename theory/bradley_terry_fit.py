@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit
 
-from sim.preferences.arguments import IntArray
-from sim.preferences.bradley_terry import score_differences
 from theory.checks import FloatArray, check_nonnegative
 
 # Newton's error is squared at each step: once a full step moves no score by more than this, the scores it leads to
@@ -95,12 +93,17 @@ def fit_bradley_terry(wins: ArrayLike, names: Sequence[str] | None = None) -> Br
     )
 
 
-def win_chains(tables: FloatArray | IntArray) -> NDArray[np.bool_]:
+def score_differences(scores: FloatArray) -> FloatArray:
+    """Return the differences ``s_i - s_j`` of scores of shape (..., K)."""
+    return np.asarray(scores[..., :, np.newaxis] - scores[..., np.newaxis, :])
+
+
+def win_chains(tables: FloatArray | NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether a chain of wins leads from i to j, (tables, K, K): powers of the adjacency matrix by squaring."""
     reach = ((tables > 0) | np.eye(tables.shape[-1], dtype=bool)).astype(np.float32)
     for _ in range(max(1, (tables.shape[-1] - 1).bit_length())):
         reach = np.minimum(reach @ reach, np.float32(1.0))
-    return reach > 0
+    return np.asarray(reach > 0)
 
 
 def newton_scores(tables: FloatArray) -> BradleyTerryFit:
@@ -135,7 +138,9 @@ def _newton_step(tables: FloatArray, total: FloatArray, scores: FloatArray) -> F
     scaled = np.linalg.solve(hessian[:, :-1, :-1], (gradient / scale)[:, :-1, np.newaxis])
     step[:, :-1] = -scaled[:, :, 0] / scale[:, :-1]
     step -= step.mean(axis=1, keepdims=True)
-    return step * np.minimum(1.0, _LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), _STEP_TOLERANCE))
+    return np.asarray(
+        step * np.minimum(1.0, _LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), _STEP_TOLERANCE))
+    )
 
 
 def _line_search(tables: FloatArray, scores: FloatArray, step: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -153,4 +158,4 @@ def _line_search(tables: FloatArray, scores: FloatArray, step: FloatArray) -> tu
 
 def _loss(tables: FloatArray, scores: FloatArray) -> FloatArray:
     """Return the negative log-likelihood of each table."""
-    return -(tables * log_expit(score_differences(scores))).sum(axis=(1, 2))
+    return np.asarray(-(tables * log_expit(score_differences(scores))).sum(axis=(1, 2)))

@@ -1,0 +1,110 @@
+"""Minima of the logistic RDRO risk with one response beyond its inflection (proposition P9).
+
+At a minimum over the simplex at most one response can lie where its summand is concave, so that the global minimum
+is the main branch or one of the candidates "response j beyond its inflection, all others before theirs". Along
+candidate j the risk is a function of ``r_j`` alone: all others share one multiplier ``lambda = phi_j(r_j) / q_j``, and
+the risk falls while ``S < 1`` and rises while ``S > 1``. Its minima are therefore the crossings of S from below.
+Derived here.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.bregman import GENERATORS
+from theory.checks import FloatArray
+from theory.stationarity import Cells, RelativeLogistic, denominators, pointwise_minimisers
+
+__all__ = ["better_policies"]
+
+_GRID = 65
+_BISECTIONS = 60
+_PAIRS_AT_ONCE = 4096  # bounds memory: pairs x grid x responses doubles
+_BRANCH = RelativeLogistic()
+
+
+def better_policies(
+    cells: Cells, q: FloatArray, policy: FloatArray, residual: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return for each problem the better of its main-branch policy and all candidates, with residuals.
+
+    A residual that is not small marks a problem without a main-branch solution: any candidate replaces it.
+    """
+    best, found = policy.copy(), residual.copy()
+    lowest = np.where(residual <= 1e-10, _risk(cells, q, policy), np.inf)
+    rows, js = _possible(cells, q)
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        for row, candidate in _local_minima(cells, q, rows[part], js[part]):
+            total = candidate.sum()
+            risk = float(_risk(cells[np.array([row])], q[[row]], candidate[None] / total)[0])
+            if risk < lowest[row]:
+                best[row], lowest[row], found[row] = candidate, risk, abs(total - 1.0)
+    return best, found
+
+
+def _risk(cells: Cells, q: FloatArray, policy: FloatArray) -> FloatArray:
+    """Return ``sum_y A c(u) - B f'(u)``, the logistic RDRO risk of each problem."""
+    logistic = GENERATORS["logistic"]
+    with np.errstate(divide="ignore"):
+        u = np.log(policy / np.where(q > 0, q, 1.0))
+    gain = np.zeros_like(u)
+    np.multiply(cells.preferred, logistic.slope(u), out=gain, where=cells.preferred > 0)
+    return np.asarray((denominators("rdro", cells) * logistic.conjugate(u) - gain).sum(axis=1))
+
+
+def _possible(cells: Cells, q: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return (problem, response) pairs that can hold a minimum; necessary conditions discard nearly all of them."""
+    a, b = denominators("rdro", cells), cells.preferred
+    pointwise = pointwise_minimisers("rdro", cells)
+    enters = a > 0
+    a = np.where(enters, a, 1.0)
+    slack = 1.0 - (q * pointwise).sum(axis=1, keepdims=True)
+    # The response must have room to reach its inflection ...
+    inflection = np.sqrt(b) * (np.sqrt(a + b) + np.sqrt(b)) / a
+    room = q * (inflection - pointwise) <= slack
+    # ... and its negative curvature must outweigh the others' (second-order condition): sum of 1/curvature <= 0.
+    # The others' 1/curvature only grow from their values at lambda = 0; for a response without preferred mass its own
+    # is (q + p)^2 / A, with p at most the slack.
+    stiffness = q * q * pointwise * (1.0 + pointwise) / a
+    others = stiffness.sum(axis=1, keepdims=True) - stiffness
+    soft = (b > 0) | ((q + slack) ** 2 / a >= others)
+    rows, js = np.nonzero(room & soft & enters)
+    return rows.astype(np.intp), js.astype(np.intp)
+
+
+def _local_minima(
+    cells: Cells, q: FloatArray, rows: NDArray[np.intp], js: NDArray[np.intp]
+) -> list[tuple[int, FloatArray]]:
+    """Return (problem, policy before normalisation) at every crossing of S from below along the candidates."""
+    a, b = denominators("rdro", cells)[rows, js], cells.preferred[rows, js]
+    some, reference = cells[rows], q[rows]
+    ratio_sum = (reference * pointwise_minimisers("rdro", some)).sum(axis=1)
+    first = np.sqrt(b) * (np.sqrt(a + b) + np.sqrt(b)) / a
+    last = (1.0 - ratio_sum) / q[rows, js] + b / a
+    position = np.linspace(0.0, 1.0, _GRID) ** 2  # denser near the inflection, where the branch turns fastest
+    grid = first[:, None] + (last - first)[:, None] * position
+    totals = np.stack([_totals(some, reference, js, grid[:, i])[0] for i in range(_GRID)], axis=1)
+    pair, left = np.nonzero((totals[:, :-1] < 1.0) & (totals[:, 1:] >= 1.0))
+    low, high = grid[pair, left], grid[pair, left + 1]
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        below = _totals(some[pair], reference[pair], js[pair], middle)[0] < 1.0
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    policies = _totals(some[pair], reference[pair], js[pair], low)[1]
+    return [(int(rows[i]), policy) for i, policy in zip(pair, policies, strict=True)]
+
+
+def _totals(cells: Cells, q: FloatArray, js: NDArray[np.intp], ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return S and the policies when response j has the given ratio and all others share its multiplier."""
+    each = np.arange(len(js))
+    a, b = denominators("rdro", cells)[each, js], cells.preferred[each, js]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # phi = (A r - B) / (r (1 + r)), whose limit at r = 0 is A for a response without preferred mass
+        phi = np.where(b > 0, (a - b / ratio) / (1.0 + ratio), a / (1.0 + ratio))
+    multiplier = phi / q[each, js]
+    target = multiplier[:, None] * q
+    others = np.arange(q.shape[1]) != js[:, None]
+    beyond = (others & (target > _BRANCH.peak(cells))).any(axis=1)
+    policies = q * np.where(others, _BRANCH.ratios(cells, target)[0], ratio[:, None])
+    # Where another response has no solution at this multiplier the risk already rises: count it as S > 1.
+    return np.where(beyond, np.inf, policies.sum(axis=1)), policies

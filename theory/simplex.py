@@ -1,0 +1,184 @@
+"""Exact minimisation of the unpaired risks over normalised policies, for many problems at once.
+
+The balanced (or otherwise weighted) risk of a tabular policy is separable given one multiplier per prompt: every
+response's ratio is a function of ``lambda q`` (`theory.stationarity`), and ``lambda`` is the root of
+``S(lambda) = sum_y q_y r_y(lambda q_y) = 1``, a rising function found by safeguarded Newton steps. Population targets
+and estimates from counts are the same problem; only the masses differ. Derived here (propositions P5 and P9).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.bregman import Generator, get_generator
+from theory.checks import FloatArray
+from theory.second_minima import better_policies
+from theory.stationarity import Branch, Cells, branch_for
+
+__all__ = ["SimplexSolution", "minimise_over_simplex"]
+
+_MAX_STEPS = 200
+# S is a sum of K ratios, each with a relative error of a few eps.
+_TOLERANCE = 8.0 * np.finfo(float).eps
+
+
+@dataclass(frozen=True)
+class SimplexSolution:
+    """Risk-minimising policies of many problems.
+
+    Attributes
+    ----------
+    policy : ndarray
+        Minimisers, shape (problems, responses); rows sum to 1.
+    multiplier : ndarray
+        lambda of the normalisation, shape (problems,).
+    residual : ndarray
+        ``|S(lambda) - 1|`` before the final normalisation, shape (problems,).
+    converged : ndarray of bool
+        Whether the residual reached rounding, shape (problems,).
+    iterations : int
+        Newton steps of the slowest problem.
+    """
+
+    policy: FloatArray
+    multiplier: FloatArray
+    residual: FloatArray
+    converged: NDArray[np.bool_]
+    iterations: int
+
+
+def minimise_over_simplex(
+    method: str,
+    preferred_mass: FloatArray,
+    nonpreferred_mass: FloatArray,
+    reference: FloatArray,
+    alpha: FloatArray,
+    generator: str | Generator = "logistic",
+) -> SimplexSolution:
+    """Minimise the weighted risk of rdro, ddro or mle over normalised policies, one problem a row.
+
+    ``min_p sum_y [B_y loss+(log p_y/q_y) + D_y loss-(log p_y/q_y)]`` subject to ``sum_y p_y = 1``.
+
+    Parameters
+    ----------
+    method : {"rdro", "ddro", "mle"}
+        The loss.
+    preferred_mass, nonpreferred_mass : ndarray
+        Class-weighted masses B and D, not negative, shape (problems, responses).
+    reference : ndarray
+        Reference policies q, shape (problems, responses) or (1, responses).
+    alpha : ndarray
+        Weight t of the losses, shape (problems,) or (1,).
+    generator : str or Generator
+        Generator of rdro and ddro; powers above 1 are not accepted, because their risk is not convex near r = 0.
+
+    Returns
+    -------
+    SimplexSolution
+        Policies and how they were reached.
+
+    Notes
+    -----
+    Responses with no mass in either class do not enter the risk. They get the mass that the others leave over, in
+    proportion to the reference (the minimiser closest to the reference in KL), and nothing if nothing is left over.
+    For logistic rdro with a positive multiplier the risk is not convex: one response may lie beyond its inflection,
+    and every such candidate is compared with the main branch (proposition P9), so that the minimum is global.
+
+    Examples
+    --------
+    >>> solution = minimise_over_simplex(
+    ...     "rdro",
+    ...     np.array([[0.25, 0.15, 0.1]]),
+    ...     np.array([[0.05, 0.15, 0.3]]),
+    ...     np.array([[0.3, 0.3, 0.4]]),
+    ...     np.array([0.5]),
+    ... )
+    >>> solution.policy.round(6)
+    array([[0.5, 0.3, 0.2]])
+    """
+    chosen = get_generator(generator)
+    shape = preferred_mass.shape
+    cells = Cells(preferred_mass, nonpreferred_mass, np.broadcast_to(alpha[:, None], shape))
+    q = np.broadcast_to(reference, shape)
+    branch = branch_for(method, chosen, alpha)
+    unseen = (preferred_mass <= 0) & (nonpreferred_mass <= 0) & (q > 0)
+    ratio, multiplier, residual, iterations = _root(branch, cells, q, unseen)
+    used = (q * ratio).sum(axis=1)
+    left_over = np.maximum(1.0 - used, 0.0)
+    # Mass that no ratio absorbs goes to responses without evidence, else to those whose cost is linear there
+    # (phi is constant in r for a KL response without preferred mass).
+    taker = _left_over_takers(branch, cells, q, unseen, multiplier)
+    taker_mass = np.where(taker, q, 0.0).sum(axis=1)
+    fills = (taker_mass > 0) & (left_over > _TOLERANCE)
+    share = np.where(fills, left_over / np.where(taker_mass > 0, taker_mass, 1.0), 0.0)
+    policy = q * (ratio + np.where(taker, share[:, None], 0.0))
+    residual = np.where(fills, 0.0, residual)
+    if method == "rdro" and chosen.name == "logistic":
+        rows = np.nonzero((multiplier > 0) & ~unseen.any(axis=1))[0]
+        policy[rows], residual[rows] = better_policies(cells[rows], q[rows], policy[rows], residual[rows])
+    total = policy.sum(axis=1, keepdims=True)
+    policy = np.where(total > 0, policy / np.where(total > 0, total, 1.0), q)
+    return SimplexSolution(policy, multiplier, residual, residual <= 1e-10, iterations)
+
+
+def _root(
+    branch: Branch, cells: Cells, q: FloatArray, unseen: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """Return ratios, multipliers and residuals at the root of S, and the number of steps."""
+    problems = len(q)
+    multiplier = np.zeros(problems)
+    ratio, slope = branch.ratios(cells, np.zeros_like(q))
+    gap = (q * ratio).sum(axis=1) - 1.0
+    # With responses that cost nothing, the left-over mass is theirs and lambda stays 0.
+    settled = (np.abs(gap) <= _TOLERANCE) | ((gap < 0) & unseen.any(axis=1))
+    active = np.nonzero(~settled)[0]
+    low, high = _bracket(branch, cells, q, gap, active)
+    here, tangent = gap[active], (q * q * slope).sum(axis=1)[active]
+    current, iterations = np.zeros(len(active)), 0
+    while active.size and iterations < _MAX_STEPS:
+        iterations += 1
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = current - here / tangent
+        current = np.where((step > low) & (step < high), step, 0.5 * (low + high))
+        some = cells[active]
+        found, slope = branch.ratios(some, current[:, None] * q[active])
+        here = (q[active] * found).sum(axis=1) - 1.0
+        tangent = (q[active] ** 2 * slope).sum(axis=1)
+        low, high = np.where(here < 0, current, low), np.where(here > 0, current, high)
+        ratio[active], multiplier[active], gap[active] = found, current, here
+        narrow = high - low <= 2.0 * np.finfo(float).eps * np.abs(current)
+        rest = ~((np.abs(here) <= _TOLERANCE) | narrow)
+        active, low, high, current, here, tangent = (x[rest] for x in (active, low, high, current, here, tangent))
+    return ratio, multiplier, np.where(settled, 0.0, np.abs(gap)), iterations
+
+
+def _bracket(
+    branch: Branch, cells: Cells, q: FloatArray, gap: FloatArray, active: NDArray[np.intp]
+) -> tuple[FloatArray, FloatArray]:
+    """Return multipliers between which S crosses 1, for the active problems."""
+    some, reference, shrink = cells[active], q[active], gap[active] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        peak = np.where(reference > 0, branch.peak(some) / reference, np.inf).min(axis=1)
+    low, high = np.where(shrink, -1.0, 0.0), np.where(shrink, 0.0, np.minimum(peak, 1.0))
+    for _ in range(1000):  # lambda has the units of the masses; doubling reaches any size
+        sign = np.where(shrink, 1.0, -1.0)
+        end = np.where(shrink, low, high)
+        reached = (reference * branch.ratios(some, end[:, None] * reference)[0]).sum(axis=1) - 1.0
+        short = (sign * reached > 0) & (end < peak)
+        if not short.any():
+            break
+        low = np.where(short & shrink, 2.0 * low, low)
+        high = np.where(short & ~shrink, np.minimum(2.0 * high, peak), high)
+    return low, high
+
+
+def _left_over_takers(
+    branch: Branch, cells: Cells, q: FloatArray, unseen: NDArray[np.bool_], multiplier: FloatArray
+) -> NDArray[np.bool_]:
+    """Return the responses that may take any mass at the current multiplier without changing the optimality."""
+    flat = (cells.preferred <= 0) & (cells.nonpreferred > 0)
+    peak = branch.peak(cells)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_peak = flat & np.isfinite(peak) & (multiplier[:, None] * q >= peak * (1.0 - 1e-12))
+    return np.asarray(unseen | (at_peak & ~unseen.any(axis=1, keepdims=True)))

@@ -1,0 +1,224 @@
+"""Stationarity of every unpaired risk over normalised policies, response by response.
+
+For class-weighted masses ``B = w+ p+`` and ``D = w- p-`` a policy ``p = q r`` over responses with reference ``q``
+minimises ``sum_y [B loss+(log r) + D loss-(log r)]`` over the simplex only if every response satisfies
+``phi(r) = lambda q`` with one multiplier ``lambda`` per prompt and ``phi`` the derivative of its summand in ``r``
+(with inequalities at r = 0 and r = 1/t). All ratios below are found on the branch where ``phi`` rises.
+
+rdro: ``phi = f''(r) (A r - B)`` with ``A = t B + (1 - t) D``; ddro: ``phi = f''(g) (D g - B) dg/dr``, for the
+logistic generator ``(A r - B) / (r (1 - t r) (1 + (1 - 2 t) r))``; mle: ``phi = (A r - B) / (r (1 - t r))`` with
+``A = t (B + D)``. The pointwise minimiser is ``B / A`` in each case. Derived here.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.bregman import Generator, Power
+from theory.checks import FloatArray
+from theory.loss_derivatives import LossDerivatives, loss_derivatives
+
+__all__ = ["Branch", "Cells", "branch_for", "denominators", "pointwise_minimisers"]
+
+_INVERSION_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Class-weighted masses B and D and alpha, of one shape (problems, responses)."""
+
+    preferred: FloatArray
+    nonpreferred: FloatArray
+    alpha: FloatArray
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> "Cells":
+        """Return the cells of some problems."""
+        return Cells(self.preferred[rows], self.nonpreferred[rows], self.alpha[rows])
+
+
+class Branch(Protocol):
+    """The rising branch of phi, one value per response."""
+
+    def peak(self, cells: Cells) -> FloatArray:
+        """Return the largest phi that the branch reaches (inf if it has no end)."""
+
+    def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the ratios with the given phi, and their derivatives in phi."""
+
+
+def denominators(method: str, cells: Cells) -> FloatArray:
+    """Return A, so that the pointwise minimiser is ``B / A``."""
+    if method == "mle":
+        return np.asarray(cells.alpha * (cells.preferred + cells.nonpreferred))
+    return np.asarray(cells.alpha * cells.preferred + (1.0 - cells.alpha) * cells.nonpreferred)
+
+
+def pointwise_minimisers(method: str, cells: Cells) -> FloatArray:
+    """Return ``B / A``, the minimiser without normalisation; 0 where a response has no mass."""
+    divisor = denominators(method, cells)
+    return np.asarray(cells.preferred / np.where(divisor > 0, divisor, 1.0))
+
+
+def branch_for(method: str, generator: Generator, alpha: FloatArray) -> Branch:
+    """Return the branch of a method: in closed form where there is one, by root search otherwise."""
+    if method == "mle" or (method == "ddro" and generator.name == "logistic" and bool(np.all(alpha == 0.5))):
+        return Likelihood()  # at alpha = 1/2 the two losses agree (proposition P7)
+    if method == "ddro" and generator.name == "logistic":
+        return DirectLogistic(method, generator)
+    if method == "rdro" and generator.name == "logistic":
+        return RelativeLogistic()
+    if method == "rdro" and generator.name == "kl":
+        return RelativeKullbackLeibler()
+    if method == "rdro" and isinstance(generator, Power) and generator.exponent == 1.0:
+        return RelativeLeastSquares(2.0 * generator.scale)
+    return Numeric(method, generator)
+
+
+class RelativeLogistic:
+    """``(A r - B) / (r (1 + r)) = phi``: a quadratic in r, whose lower root is the rising branch (proposition P9)."""
+
+    def peak(self, cells: Cells) -> FloatArray:
+        """Return ``(sqrt(A + B) - sqrt(B))^2``, reached at the inflection ``sqrt(B) / (sqrt(A + B) - sqrt(B))``."""
+        a, b = denominators("rdro", cells), cells.preferred
+        # The difference of square roots as a quotient: no cancellation when B is much larger than A.
+        return np.asarray((a / (np.sqrt(a + b) + np.sqrt(b))) ** 2)
+
+    def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the lower root of ``phi r^2 + (phi - A) r + B = 0`` and its derivative ``r (1 + r) / sqrt(disc)``."""
+        a, b = denominators("rdro", cells), cells.preferred
+        gap = a - phi
+        root = np.sqrt(np.maximum(gap * gap - 4.0 * phi * b, 0.0))
+        ratio = 2.0 * b / np.maximum(gap + root, np.finfo(float).tiny)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(b > 0, ratio * (1.0 + ratio) / root, 0.0)
+        return ratio, slope
+
+
+class RelativeKullbackLeibler:
+    """``A - B / r = phi``."""
+
+    def peak(self, cells: Cells) -> FloatArray:
+        """Return A, approached as r grows without bound."""
+        return denominators("rdro", cells)
+
+    def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return ``B / (A - phi)`` and its derivative."""
+        gap = np.maximum(denominators("rdro", cells) - phi, np.finfo(float).tiny)
+        return cells.preferred / gap, cells.preferred / gap / gap
+
+
+@dataclass(frozen=True)
+class RelativeLeastSquares:
+    """``f'' (A r - B) = phi`` with constant ``f''``; r = 0 where the root would be negative."""
+
+    curvature: float
+
+    def peak(self, cells: Cells) -> FloatArray:
+        """Return inf."""
+        return np.full_like(cells.preferred, np.inf)
+
+    def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return ``max((B + phi / f'') / A, 0)`` and its derivative."""
+        a = denominators("rdro", cells)
+        numerator = cells.preferred + phi / self.curvature
+        positive = (numerator > 0) & (a > 0)
+        divisor = np.where(a > 0, a, 1.0)
+        return np.where(positive, numerator / divisor, 0.0), np.where(positive, 1.0 / (self.curvature * divisor), 0.0)
+
+
+class Likelihood:
+    """``(A r - B) / (r (1 - t r)) = phi``: a quadratic in r; convex in the policy (proposition P9)."""
+
+    def peak(self, cells: Cells) -> FloatArray:
+        """Return inf: phi grows without bound towards r = 1/t."""
+        return np.full_like(cells.preferred, np.inf)
+
+    def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the root of ``phi t r^2 + (A - phi) r - B = 0`` in [0, 1/t] and its derivative."""
+        a, b, t = denominators("mle", cells), cells.preferred, cells.alpha
+        gap = a - phi
+        root = np.sqrt(np.maximum(gap * gap + 4.0 * phi * t * b, 0.0))
+        # Of the two forms of the root, the one that adds numbers of one sign.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = np.where(gap > 0, 2.0 * b / (gap + root), (root - gap) / (2.0 * phi * t))
+            slope = ratio * (1.0 - t * ratio) / root
+        unseen = (b <= 0) & (cells.nonpreferred <= 0)
+        ratio = np.where(unseen, 0.0, np.minimum(ratio, 1.0 / t))
+        return ratio, np.where(unseen | ~np.isfinite(slope), 0.0, np.maximum(slope, 0.0))
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """Branch without a closed form: each response's phi is inverted by Newton steps inside a shrinking bracket."""
+
+    method: str
+    generator: Generator
+
+    def peak(self, cells: Cells) -> FloatArray:
+        """Return inf."""
+        return np.full_like(cells.preferred, np.inf)
+
+    def phi(self, cells: Cells, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return phi and its derivative in r."""
+        preferred = self._derivatives(cells, ratio, preferred=True)
+        nonpreferred = self._derivatives(cells, ratio, preferred=False)
+        first = cells.preferred * preferred.first + cells.nonpreferred * nonpreferred.first
+        second = cells.preferred * preferred.second + cells.nonpreferred * nonpreferred.second
+        return first / ratio, (second - first) / ratio**2
+
+    def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the ratios with the given phi, and their derivatives in phi; ends of the range where none has it."""
+        start = pointwise_minimisers(self.method, cells)
+        seen = (cells.preferred > 0) | (cells.nonpreferred > 0)
+        low, high = self._bracket(cells, phi, start)
+        ratio = np.where((start > low) & (start < high), start, 0.5 * (low + high))
+        for _ in range(_INVERSION_STEPS):
+            value, slope = self.phi(cells, ratio)
+            above = value > phi
+            high, low = np.where(above, ratio, high), np.where(above, low, ratio)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                step = ratio - (value - phi) / slope
+            # Geometric halving reaches ratios of any size; Newton takes over once it stays inside the bracket.
+            halved = np.where(low > 0, np.sqrt(low * high), 0.5 * high)
+            following = np.where((step > low) & (step < high), step, halved)
+            settled = np.abs(following - ratio) <= 4.0 * np.finfo(float).eps * ratio
+            ratio = following
+            if np.all(settled | ~seen | (high < np.finfo(float).tiny * 4.0)):
+                break
+        value, slope = self.phi(cells, ratio)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where(seen & (slope > 0) & (np.abs(value - phi) <= 1e-6 * (1 + np.abs(phi))), 1.0 / slope, 0.0)
+        return np.where(seen, ratio, 0.0), np.where(np.isfinite(inverse), inverse, 0.0)
+
+    def _bracket(self, cells: Cells, phi: FloatArray, start: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return ratios between which phi takes its value, or the ends of the range."""
+        tiny = np.full_like(phi, 4.0 * np.finfo(float).tiny)
+        if self.method == "ddro":
+            end = (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha
+            rising = phi > 0
+            return np.where(rising, np.clip(start, tiny, end), tiny), np.where(rising, end, np.clip(start, tiny, end))
+        high = np.maximum(start, 1.0)
+        for _ in range(1000):
+            short = (self.phi(cells, high)[0] < phi) & (cells.preferred + cells.nonpreferred > 0)
+            if not short.any():
+                break
+            high = np.where(short, 2.0 * high, high)
+        return tiny, high
+
+    def _derivatives(self, cells: Cells, ratio: FloatArray, *, preferred: bool) -> LossDerivatives:
+        """Return the loss derivatives in u = log r of one class at every cell."""
+        flags = np.full(ratio.shape, preferred)
+        return loss_derivatives(self.method, np.log(ratio), flags, cells.alpha, self.generator)
+
+
+class DirectLogistic(Numeric):
+    """``(A r - B) / (r (1 - t r) (1 + (1 - 2 t) r)) = phi``: a cubic in r, inverted numerically."""
+
+    def phi(self, cells: Cells, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return phi and its derivative as rational functions, many times faster than through the losses."""
+        a, b, t = denominators("ddro", cells), cells.preferred, cells.alpha
+        rest, tilt = 1.0 - t * ratio, 1.0 + (1.0 - 2.0 * t) * ratio
+        value = (a * ratio - b) / (ratio * rest * tilt)
+        return value, a / (ratio * rest * tilt) - value * (1.0 / ratio - t / rest + (1.0 - 2.0 * t) / tilt)
