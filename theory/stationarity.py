@@ -91,7 +91,7 @@ class RelativeLogistic:
         gap = a - phi
         root = np.sqrt(np.maximum(gap * gap - 4.0 * phi * b, 0.0))
         ratio = 2.0 * b / np.maximum(gap + root, np.finfo(float).tiny)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # far from the root r may be 1e300
             slope = np.where(b > 0, ratio * (1.0 + ratio) / root, 0.0)
         return ratio, slope
 
@@ -106,7 +106,8 @@ class RelativeKullbackLeibler:
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ``B / (A - phi)`` and its derivative."""
         gap = np.maximum(denominators("rdro", cells) - phi, np.finfo(float).tiny)
-        return cells.preferred / gap, cells.preferred / gap / gap
+        with np.errstate(over="ignore"):  # at the end of the branch r is inf
+            return cells.preferred / gap, cells.preferred / gap / gap
 
 
 @dataclass(frozen=True)
