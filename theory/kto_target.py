@@ -8,7 +8,6 @@ arXiv 2402.01306, eq. (8).
 """
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, log_expit
 
 from theory.checks import FloatArray
@@ -45,6 +44,8 @@ def kto_policy(gain: FloatArray, reference: FloatArray, prompt_probs: FloatArray
     crossings = np.nonzero((scan[:-1] <= 0) & (scan[1:] > 0))[0]
     if len(crossings) != 1:
         raise ValueError(f"kto must have one reference point that is its own optimum, got {len(crossings)}")
+    from scipy.optimize import brentq  # here, because scipy.optimize takes longer to import than the rest of theory
+
     step = highest / (_SCAN - 1)
     z = brentq(excess, crossings[0] * step, (crossings[0] + 1) * step, xtol=1e-14, rtol=4 * np.finfo(float).eps)
     return _optimum(positive, reference, beta, float(z))

@@ -1,9 +1,8 @@
 """Population targets of the paired losses DPO and IPO on one prompt, from the exact law of (chosen, rejected) pairs."""
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
-from theory.bradley_terry_fit import fit_bradley_terry
+from theory.bradley_terry_fit import fit_bradley_terry, win_chains
 from theory.checks import FloatArray
 
 __all__ = ["dpo_log_ratios", "ipo_log_ratios", "policy_from_log_ratios"]
@@ -26,9 +25,10 @@ def ipo_log_ratios(pairs: FloatArray, beta: float) -> FloatArray:
     """
     off_diagonal = pairs * ~np.eye(len(pairs), dtype=bool)
     weights = off_diagonal + off_diagonal.T
-    components = int(connected_components(weights > 0, directed=False)[0])
-    if components > 1:
-        raise ValueError(f"every two responses must be linked by comparisons, got {components} separate groups")
+    linked = win_chains(weights[None])[0]
+    if not linked.all():
+        i, j = np.argwhere(~linked)[0]
+        raise ValueError(f"every two responses must be linked by comparisons, got no link from {i} to {j}")
     laplacian = np.diag(weights.sum(axis=1)) - weights
     balance = (off_diagonal.sum(axis=1) - off_diagonal.sum(axis=0)) / (2.0 * beta)
     # The Laplacian is singular along constants; adding that direction makes it regular and picks mean zero.
