@@ -72,6 +72,12 @@ def log(values: Any, xp: Any) -> Any:
     return math.log(values) if isinstance(values, float) else xp.log(values)
 
 
+def log_sigmoid(values: Any) -> Any:
+    """Return ``log(1 / (1 + e^-x))``, exact to a few eps for every x."""
+    xp = array_namespace(values)
+    return -xp.logaddexp(-values, xp.zeros_like(values))
+
+
 def log1mexp(values: Any, xp: Any) -> Any:
     """Return ``log(1 - e^v)`` for v < 0 (Maechler 2012: two branches, each accurate to a few eps)."""
     near_zero = values > -math.log(2.0)

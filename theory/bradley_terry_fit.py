@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_expit
 
+from theory.arrays import log_sigmoid
 from theory.checks import FloatArray, check_nonnegative
 
 # Newton's error is squared at each step: once a full step moves no score by more than this, the scores it leads to
@@ -126,7 +126,7 @@ def newton_scores(tables: FloatArray) -> BradleyTerryFit:
 
 def _newton_step(tables: FloatArray, total: FloatArray, scores: FloatArray) -> FloatArray:
     """Return the step -H^-1 g of the negative log-likelihood, with mean zero, shortened where it is too long."""
-    chance = expit(score_differences(scores))
+    chance = np.exp(log_sigmoid(score_differences(scores)))
     # Losses times the chance of a win less wins times the chance of a loss: exact zeros cancel, unlike in N p - wins.
     gradient = (tables.swapaxes(1, 2) * chance - tables * chance.swapaxes(1, 2)).sum(axis=2)
     curvature = total * chance * chance.swapaxes(1, 2)
@@ -158,4 +158,4 @@ def _line_search(tables: FloatArray, scores: FloatArray, step: FloatArray) -> tu
 
 def _loss(tables: FloatArray, scores: FloatArray) -> FloatArray:
     """Return the negative log-likelihood of each table."""
-    return np.asarray(-(tables * log_expit(score_differences(scores))).sum(axis=(1, 2)))
+    return np.asarray(-(tables * log_sigmoid(score_differences(scores))).sum(axis=(1, 2)))

@@ -8,8 +8,8 @@ arXiv 2402.01306, eq. (8).
 """
 
 import numpy as np
-from scipy.special import expit, log_expit
 
+from theory.arrays import log_sigmoid
 from theory.checks import FloatArray
 
 __all__ = ["kto_policy"]
@@ -61,7 +61,7 @@ def _divergence(policy: FloatArray, reference: FloatArray, prompt_probs: FloatAr
 def _optimum(gain: FloatArray, reference: FloatArray, beta: float, z: float) -> FloatArray:
     """Return the policies that maximise ``sum gain sigmoid(beta (log p/q - z))``.
 
-    Stationarity in logs: ``log gain + log_expit(y) + log_expit(-y) - log r = log lambda + log q`` with
+    Stationarity in logs: ``log gain + log_sigmoid(y) + log_sigmoid(-y) - log r = log lambda + log q`` with
     ``y = beta (log r - z)``; the left side falls in log r with a slope of at most beta - 1.
     """
     used = gain > 0
@@ -79,14 +79,16 @@ def _optimum(gain: FloatArray, reference: FloatArray, beta: float, z: float) -> 
 
 
 def _log_ratio(level: FloatArray, beta: float, z: float) -> FloatArray:
-    """Solve ``level + log_expit(y) + log_expit(-y) = x`` with ``y = beta (x - z)`` for x, by bisection."""
+    """Solve ``level + log_sigmoid(y) + log_sigmoid(-y) = x`` with ``y = beta (x - z)`` for x, by bisection."""
     low, high = np.full_like(level, -4000.0), np.full_like(level, 700.0)
     for _ in range(64):
         x = 0.5 * (low + high)
         y = beta * (x - z)
-        short = level + log_expit(y) + log_expit(-y) > x
+        short = level + log_sigmoid(y) + log_sigmoid(-y) > x
         low, high = np.where(short, x, low), np.where(short, high, x)
     for _ in range(2):  # bisection has left 2e-16 of the range: Newton steps reach rounding
         y = beta * (x - z)
-        x = x - (x - level - log_expit(y) - log_expit(-y)) / np.maximum(1.0 - beta * (1.0 - 2.0 * expit(y)), 0.1)
+        x = x - (x - level - log_sigmoid(y) - log_sigmoid(-y)) / np.maximum(
+            1.0 - beta * (1.0 - 2.0 * np.exp(log_sigmoid(y))), 0.1
+        )
     return x

@@ -183,7 +183,7 @@ class Numeric:
                 step = ratio - (value - phi) / slope
             # Geometric halving reaches ratios of any size; Newton takes over once it stays inside the bracket.
             halved = np.where(low > 0, np.sqrt(low * high), 0.5 * high)
-            following = np.where((step > low) & (step < high), step, halved)
+            following = np.where((step >= low) & (step <= high), step, halved)
             settled = np.abs(following - ratio) <= 4.0 * np.finfo(float).eps * ratio
             ratio = following
             if np.all(settled | ~seen | (high < np.finfo(float).tiny * 4.0)):

@@ -10,9 +10,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from sim.bt_distance import bt_distance, bt_distance_of_counts, bt_test
-from theory.bradley_terry_fit import _line_search, _loss, fit_bradley_terry
 from sim.preferences import bradley_terry, from_counts, hodge, intransitive_dice
 from sim.real_data import load_arena_core
+from theory.bradley_terry_fit import _line_search, _loss, fit_bradley_terry
 
 CYCLE = np.array([[0.5, 0.7, 0.3], [0.3, 0.5, 0.7], [0.7, 0.3, 0.5]])
 ROUNDS = 30 * (np.ones((4, 4), dtype=int) - np.eye(4, dtype=int))  # comparisons of each pair
@@ -164,7 +164,7 @@ def test_weights_beyond_double_precision_are_reported_as_not_converged():
 
 
 def test_a_fit_that_does_not_converge_gives_no_distance(monkeypatch):
-    monkeypatch.setattr("sim.bt_fit._MAX_ITERATIONS", 1)
+    monkeypatch.setattr("theory.bradley_terry_fit._MAX_ITERATIONS", 1)
     with pytest.raises(RuntimeError, match="the Bradley-Terry fit must converge, got none after 1 Newton steps"):
         bt_distance(intransitive_dice().probabilities[0])
 
