@@ -46,7 +46,7 @@ from theory.losses import (
 )
 from theory.problems import FiniteProblem
 from theory.simplex import SimplexSolution, minimise_over_simplex
-from theory.targets import METHODS, ClassMasses, class_masses, population_risk, population_target
+from theory.targets import METHODS, ClassMasses, NoTargetError, class_masses, population_risk, population_target
 from theory.weighting import ClassWeights, class_weights, weighted_risk
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "FiniteProblem",
     "Generator",
     "LossDerivatives",
+    "NoTargetError",
     "SimplexSolution",
     "asymptotic_covariance",
     "asymptotic_kl",

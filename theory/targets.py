@@ -14,12 +14,18 @@ from theory.problems import FiniteProblem
 from theory.simplex import minimise_over_simplex
 from theory.weighting import Weighting, class_weights
 
-__all__ = ["METHODS", "ClassMasses", "class_masses", "population_risk", "population_target"]
+__all__ = ["METHODS", "ClassMasses", "NoTargetError", "class_masses", "population_risk", "population_target"]
 
 METHODS = ("sft", "rdro", "ddro", "mle", "kto", "dpo", "ipo")
 """Every method, by the name used throughout."""
 
 _DEFAULT_BETA = 0.1
+
+
+class NoTargetError(ValueError):
+    """No unique finite policy minimises the population risk, or none could be certified as the global minimum."""
+
+
 _USES = {
     "alpha": ("rdro", "ddro", "mle"),
     "beta": ("kto", "dpo", "ipo"),
@@ -133,9 +139,11 @@ def population_target(
     Raises
     ------
     ValueError
-        If an option is not valid or belongs to another method, or if no unique finite target exists: dpo and ipo
-        without enough comparisons, kto without a response to gain on, ddro with a generator other than logistic
-        where p- vanishes and p+ does not, risks that are not convex and whose minimum could not be certified.
+        If an option is not valid or belongs to another method.
+    NoTargetError
+        A ValueError: if no unique finite target exists. So it is for dpo and ipo without enough comparisons, kto
+        without a response to gain on, and ddro with a generator other than logistic where p- vanishes and p+ does
+        not; also for risks that are not convex and whose minimum could not be certified.
 
     Notes
     -----
@@ -160,7 +168,10 @@ def population_target(
         return problem.p_preferred.copy()
     if method == "kto":
         gain = options.masses.preferred - options.masses.nonpreferred
-        return kto_policy(gain, problem.reference, problem.prompt_probs, options.beta)
+        try:
+            return kto_policy(gain, problem.reference, problem.prompt_probs, options.beta)
+        except ValueError as error:
+            raise NoTargetError(f"the kto target does not exist: {error}") from error
     if method in ("dpo", "ipo"):
         return _pair_target(problem, method, options.beta)
     return _ratio_target(problem, method, options)
@@ -293,7 +304,7 @@ def _pair_target(problem: FiniteProblem, method: str, beta: float) -> FloatArray
             try:
                 u = dpo_log_ratios(pairs, beta) if method == "dpo" else ipo_log_ratios(pairs, beta)
             except ValueError as error:
-                raise ValueError(f"the {method} target does not exist at prompt {x}: {error}") from error
+                raise NoTargetError(f"the {method} target does not exist at prompt {x}: {error}") from error
             policy = policy_from_log_ratios(u, policy, seen)
         policies.append(policy)
     return np.stack(policies)
@@ -307,7 +318,7 @@ def _ratio_target(problem: FiniteProblem, method: str, options: _Options) -> Flo
         and generator.name != "logistic"
         and ((masses.preferred > 0) & (masses.nonpreferred <= 0)).any()
     ):
-        raise ValueError(
+        raise NoTargetError(
             f"ddro with generator {generator.name} has no target where p_nonpreferred vanishes and p_preferred does "
             "not: its risk has no lower bound; got such a response"
         )
@@ -316,7 +327,7 @@ def _ratio_target(problem: FiniteProblem, method: str, options: _Options) -> Flo
     )
     if not solution.converged.all():
         x = int(np.argmin(solution.converged))
-        raise ValueError(f"the {method} target was not found at prompt {x}: residual {solution.residual[x]:.3g}")
+        raise NoTargetError(f"the {method} target was not found at prompt {x}: residual {solution.residual[x]:.3g}")
     convex = method != "ddro" or (
         generator.name == "logistic" and bool(np.all((options.alpha >= 1 / 3) & (options.alpha <= 2 / 3)))
     )
@@ -352,7 +363,7 @@ def _certify(
     here = lagrangian(inner)
     for share in scale:
         if (lagrangian(problem.reference * end * share) < here - slack).any():
-            raise ValueError(
+            raise NoTargetError(
                 f"the {method} risk is not convex here and a stationary policy was found that is not certified to be "
                 f"the global minimum, got alpha {options.alpha.min():g} and generator {options.generator.name}"
             )
