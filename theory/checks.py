@@ -75,8 +75,9 @@ def check_probabilities(name: str, values: ArrayLike) -> FloatArray:
     if floats.ndim == 0 or floats.shape[-1] == 0:
         raise ValueError(f"{name} must have at least one response on its last axis, got shape {floats.shape}")
     sums = floats.sum(axis=-1)
-    worst = float(sums.flat[int(np.argmax(np.abs(sums - 1.0)))])
-    if abs(worst - 1.0) > _SUM_TOLERANCE:
+    off = np.abs(sums - 1.0) > _SUM_TOLERANCE
+    if off.any():
+        worst = float(sums.flat[int(np.argmax(np.abs(sums - 1.0)))])
         raise ValueError(f"{name} must sum to 1 over its last axis, got a sum of {worst:.10g}")
     return floats
 

@@ -23,6 +23,7 @@ from theory.loss_derivatives import LossDerivatives, loss_derivatives
 __all__ = ["Branch", "Cells", "branch_for", "denominators", "pointwise_minimisers"]
 
 _INVERSION_STEPS = 200
+_ZERO = 1e-280  # ratios below are zero: no risk can tell
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class RelativeLogistic:
         """Return ``(sqrt(A + B) - sqrt(B))^2``, reached at the inflection ``sqrt(B) / (sqrt(A + B) - sqrt(B))``."""
         a, b = denominators("rdro", cells), cells.preferred
         # The difference of square roots as a quotient: no cancellation when B is much larger than A.
-        return np.asarray((a / (np.sqrt(a + b) + np.sqrt(b))) ** 2)
+        return np.asarray((a / np.maximum(np.sqrt(a + b) + np.sqrt(b), np.finfo(float).tiny)) ** 2)
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the lower root of ``phi r^2 + (phi - A) r + B = 0`` and its derivative ``r (1 + r) / sqrt(disc)``."""
@@ -182,20 +183,20 @@ class Numeric:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 step = ratio - (value - phi) / slope
             # Geometric halving reaches ratios of any size; Newton takes over once it stays inside the bracket.
-            halved = np.where(low > 0, np.sqrt(low * high), 0.5 * high)
+            halved = np.sqrt(low) * np.sqrt(high)
             following = np.where((step >= low) & (step <= high), step, halved)
             settled = np.abs(following - ratio) <= 4.0 * np.finfo(float).eps * ratio
-            ratio = following
-            if np.all(settled | ~seen | (high < np.finfo(float).tiny * 4.0)):
+            ratio = np.where(seen, following, ratio)
+            if np.all(settled | ~seen | (high <= _ZERO)):
                 break
         value, slope = self.phi(cells, ratio)
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(seen & (slope > 0) & (np.abs(value - phi) <= 1e-6 * (1 + np.abs(phi))), 1.0 / slope, 0.0)
-        return np.where(seen, ratio, 0.0), np.where(np.isfinite(inverse), inverse, 0.0)
+        return np.where(seen & (ratio > _ZERO), ratio, 0.0), np.where(np.isfinite(inverse), inverse, 0.0)
 
     def _bracket(self, cells: Cells, phi: FloatArray, start: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ratios between which phi takes its value, or the ends of the range."""
-        tiny = np.full_like(phi, 4.0 * np.finfo(float).tiny)
+        tiny = np.full_like(phi, 0.1 * _ZERO)
         if self.method == "ddro":
             end = (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha
             rising = phi > 0
