@@ -1,0 +1,162 @@
+"""The catalogue of figures, and how they are built, replaced and checked.
+
+A figure is a module of this package, named after the claim it shows. It has a docstring that states the claim, a
+mapping ``TABLES`` from the tables it reads (``study/table``) to the columns it needs, and a function
+``draw(tables) -> Drawing``.
+"""
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+__all__ = ["FIGURES", "FORMATS", "build_figures", "check_figures", "load_figure"]
+
+FIGURES = (
+    "relative_ratio_is_bounded",
+    "loss_and_gradient_shapes",
+    "error_against_sample_size",
+    "balanced_against_pooled_weighting",
+)
+"""Names of all figures, in the order of the story they tell."""
+
+# No date, no version and no path: what matplotlib would write into a file beside the picture.
+FORMATS: dict[str, dict[str, Any]] = {
+    "pdf": {"Creator": "relratio", "Producer": "matplotlib", "CreationDate": None},
+    "png": {"Software": "relratio"},
+    "svg": {"Creator": "relratio", "Date": None},
+}
+"""File formats, with the metadata written into each."""
+
+
+def load_figure(name: str) -> ModuleType:
+    """Return the module of a figure.
+
+    Parameters
+    ----------
+    name : str
+        One of `FIGURES`.
+
+    Returns
+    -------
+    module
+        With ``TABLES`` and ``draw``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such figure; the nearest name is given.
+
+    Examples
+    --------
+    >>> load_figure("relative_ratio_is_bound")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: figure must be one of ...; got 'relative_ratio_is_bound' (did you mean 'relative_ratio_is_bounded'?)
+    """
+    if name not in FIGURES:
+        nearest = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.3)
+        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        raise ValueError(f"figure must be one of {', '.join(FIGURES)}; got {name!r}{hint}")
+    return import_module(f"figures.{name}")
+
+
+def build_figures(names: Sequence[str], results: Path, output: Path, formats: Sequence[str]) -> list[Path]:
+    """Build figures and put them in place together: where one fails, none of the old files is touched.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Some of `FIGURES`.
+    results : Path
+        Folder of result tables.
+    output : Path
+        Folder for the figures, made if it is missing.
+    formats : sequence of str
+        Keys of `FORMATS`.
+
+    Returns
+    -------
+    list of Path
+        The files in place, without the manifest.
+
+    Raises
+    ------
+    ValueError
+        If a figure is unknown, or a table is missing or not what the figure needs.
+    """
+    from figures.save import MANIFEST, read_manifest, write_manifest
+
+    modules = [load_figure(name) for name in names]
+    output.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(output)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".building-") as folder:
+        built = _build(modules, results, Path(folder), formats)
+        write_manifest(Path(folder), manifest | built)
+        for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
+            path.replace(output / path.name)
+    return [output / file for entry in built.values() for file in entry["files"]]
+
+
+def check_figures(names: Sequence[str], results: Path, output: Path, formats: Sequence[str]) -> list[str]:
+    """Build figures in a temporary folder and name the files in `output` that are not the same, byte for byte.
+
+    Parameters
+    ----------
+    names, results, output, formats
+        As in `build_figures`; nothing in `output` is changed.
+
+    Returns
+    -------
+    list of str
+        Names of files that differ or are missing; the manifest is one of them where it does not describe the build.
+
+    Raises
+    ------
+    ValueError
+        As in `build_figures`.
+    """
+    from figures.save import MANIFEST, read_manifest
+
+    modules = [load_figure(name) for name in names]
+    with tempfile.TemporaryDirectory() as folder:
+        built = _build(modules, results, Path(folder), formats)
+        fresh = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    there = {name: (output / name).read_bytes() for name in fresh if (output / name).is_file()}
+    manifest = read_manifest(output)
+    described = all(_describes(manifest.get(name, {}), entry) for name, entry in built.items())
+    return sorted(name for name in fresh if there.get(name) != fresh[name]) + ([] if described else [MANIFEST])
+
+
+def _describes(stored: dict[str, Any], entry: dict[str, Any]) -> bool:
+    """Say whether a stored entry of the manifest agrees with a build, which may have fewer formats."""
+    files = stored.get("files", {})
+    return stored.get("tables") == entry["tables"] and entry["files"].items() <= files.items()
+
+
+def _build(modules: Sequence[ModuleType], results: Path, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
+    """Build figures in a folder, and return their entries of the manifest; all tables are read before any drawing."""
+    from figures.save import file_hash, save_drawing
+    from figures.style import figure_style
+    from figures.tables import read_tables, table_path
+
+    needed: dict[str, list[str]] = {}
+    for module in modules:
+        for table, columns in module.TABLES.items():
+            needed[table] = list(dict.fromkeys([*needed.get(table, []), *columns]))
+    loaded = read_tables(results, needed)
+    entries = {}
+    for module in modules:
+        tables = {table: loaded[table] for table in module.TABLES}
+        with figure_style():
+            drawing = module.draw(tables)
+        name = module.__name__.rpartition(".")[2]
+        paths = save_drawing(drawing, folder, name, formats)
+        entries[name] = {
+            "claim": module.__doc__.splitlines()[0],
+            "tables": {f"{table}.parquet": file_hash(table_path(results, table)) for table in sorted(tables)},
+            "files": {path.name: file_hash(path) for path in paths},
+        }
+    return entries

@@ -1,0 +1,130 @@
+"""Errors fall like one over the square root of n: to zero where the target is the preferred law, to a floor elsewhere.
+
+Total variation of each method's policy to the preferred law and to the method's own exact target, with fitted slopes,
+in a world with cyclic preferences ("hodge") and in that of real votes ("arena").
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+
+from figures.save import Drawing
+from figures.style import DOUBLE_COLUMN, METHOD_STYLES, letter, new_axes, new_figure
+from figures.tables import only_series
+
+__all__ = ["TABLES", "draw", "plot_error_against_n"]
+
+_SUMMARY = ("world", "n", "method", "metric", "share_ok", "mean", "low", "high", "exact")
+_RATES = ("world", "method", "metric", "slope", "low", "high")
+TABLES = {"consistency/summary": _SUMMARY, "consistency/rates": _RATES}
+"""Tables read, with the columns needed."""
+
+_WORLDS = {"hodge": "cyclic preferences (hodge)", "arena": "real votes (arena)"}
+_METRICS = {"tv_preferred": "TV distance to preferred law", "tv_target": "TV distance to own exact target"}
+# A total variation below this is the rounding of an exact target that is the preferred law itself.
+_ZERO = 1e-8
+
+
+def plot_error_against_n(
+    summary: pd.DataFrame,
+    rates: pd.DataFrame,
+    world: str = "hodge",
+    metric: str = "tv_preferred",
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot mean errors against the sample size on logarithmic axes, with bands, exact targets and fitted slopes.
+
+    Parameters
+    ----------
+    summary, rates : DataFrame
+        Tables of the study consistency.
+    world : str
+        World to plot.
+    metric : str
+        Error to plot.
+    ax : Axes, optional
+        Where to plot; default new axes.
+
+    Returns
+    -------
+    Axes
+        One line for each method with the 95 % interval of the mean as a band, and a thin line at the error of its
+        exact target where that is not 0. The legend holds slopes of log error on log n with 95 % intervals.
+
+    Raises
+    ------
+    ValueError
+        If the table has no such rows.
+    """
+    ax = new_axes() if ax is None else ax
+    rows, slopes = _select(summary, world, metric), _slopes(rates, world, metric)
+    for method in [name for name in METHOD_STYLES if name in set(rows["method"])]:
+        style, line = METHOD_STYLES[method], rows[rows["method"] == method]
+        label = f"{style.label:<5} {slopes.get(method, 'no slope')}"
+        ax.loglog(line["n"], line["mean"], label=label, **style.points())
+        ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.25, linewidth=0)
+        floor = line["exact"].max()
+        if metric != "tv_target" and floor > _ZERO:
+            ax.axhline(floor, linewidth=0.7, **style.line())
+    ax.set(xlabel="labelled examples n", ylabel=_METRICS.get(metric, metric), title=_WORLDS.get(world, world))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    low, high = rows["mean"].min(), rows["mean"].max()
+    # The lower left corner is empty as errors fall: lower the axis until the legend fits there.
+    ax.set_ylim(low * (low / high) ** 0.35, high * 1.6)
+    ax.legend(loc="lower left", title="slope [95 % interval]", alignment="left")
+    return ax
+
+
+def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
+    """Draw a row of panels for each world, a column for each error.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        The tables of `TABLES`.
+
+    Returns
+    -------
+    Drawing
+        Figure and plotted numbers.
+    """
+    summary, rates = tables["consistency/summary"], tables["consistency/rates"]
+    figure = new_figure(DOUBLE_COLUMN, 5.0)
+    axes = figure.subplots(len(_WORLDS), len(_METRICS))
+    parts = []
+    for i, world in enumerate(_WORLDS):
+        for j, metric in enumerate(_METRICS):
+            plot_error_against_n(summary, rates, world, metric, ax=axes[i, j])
+            points = _select(summary, world, metric)
+            fitted = rates[(rates["world"] == world) & (rates["metric"] == metric)]
+            fitted = fitted.set_index("method")[["slope", "low", "high"]].add_prefix("fitted_")
+            parts.append(points.join(fitted, on="method").assign(panel="abcd"[len(_METRICS) * i + j]))
+    letter(axes)
+    figure.supxlabel(
+        "bands: 95 % intervals of the mean; thin horizontal lines: exact targets, not drawn where they are the preferred"
+        " law itself",
+        fontsize=7,
+    )
+    return Drawing(figure, pd.concat(parts, ignore_index=True))
+
+
+def _select(summary: pd.DataFrame, world: str, metric: str) -> pd.DataFrame:
+    """Return the points of one panel, methods in the order of the legend."""
+    rows = summary.loc[(summary["world"] == world) & (summary["metric"] == metric), list(_SUMMARY)]
+    if rows.empty:
+        raise ValueError(f"consistency must hold {metric} in the world {world}, got none")
+    unknown = sorted(set(rows["method"]) - set(METHOD_STYLES))
+    if unknown:
+        raise ValueError(f"method must be one of {', '.join(METHOD_STYLES)}; got {unknown[0]!r} in consistency")
+    rows = rows.astype({"exact": np.float64})
+    return only_series(rows.sort_values(["method", "n"]), ["method", "n"])
+
+
+def _slopes(rates: pd.DataFrame, world: str, metric: str) -> dict[str, str]:
+    """Return the text of each fitted slope."""
+    rows = only_series(rates[(rates["world"] == world) & (rates["metric"] == metric)], ["method"])
+    return {row.method: f"{row.slope:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples()}

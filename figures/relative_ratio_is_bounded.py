@@ -1,0 +1,162 @@
+"""The direct density ratio diverges while the relative one stays under 1/alpha.
+
+(a) Exactly: the relative ratio against the direct one. (b) In samples: how often the direct tabular estimate is
+infinite, because some response has preferred but no non-preferred examples. (c) In samples: the largest unnormalised
+relative estimate obeys the bound in every sample (proposition P2); the largest ratio of the normalised policy that
+RDRO fits need not in small samples (P3), and is shown beside it.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from figures.save import Drawing
+from figures.style import DOUBLE_COLUMN, alpha_styles, letter, new_axes, new_figure
+from figures.tables import only_series
+
+__all__ = ["TABLES", "draw", "plot_direct_infinite_share", "plot_largest_ratios", "plot_ratio_curves"]
+
+_SUMMARY = ("world", "n", "alpha", "method", "metric", "mean", "low", "high", "median", "q025", "q975")
+TABLES = {
+    "ratio_shapes/table": ("alpha", "direct_ratio", "relative_ratio", "relative_ratio_bound"),
+    "boundedness/summary": _SUMMARY,
+}
+"""Tables read, with the columns needed."""
+
+_LARGEST = {"max_relative_estimate": "unnormalised estimate", "max_ratio": "normalised policy"}
+
+
+def plot_ratio_curves(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Plot relative ratios and their bounds against the direct ratio, on logarithmic axes.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As made by the study ratio_shapes.
+    ax : Axes, optional
+        Where to plot; default new axes.
+
+    Returns
+    -------
+    Axes
+        With one curve and one dotted bound for each alpha, and the direct ratio in grey.
+    """
+    ax = new_axes() if ax is None else ax
+    direct = np.sort(table["direct_ratio"].unique())
+    ax.loglog(direct, direct, color="0.45", linewidth=0.9, label="direct ratio")
+    for alpha, style in alpha_styles(table["alpha"]).items():
+        curve = table[table["alpha"] == alpha].sort_values("direct_ratio")
+        ax.loglog(curve["direct_ratio"], curve["relative_ratio"], label=f"relative, {style.label}", **style.line())
+        ax.axhline(curve["relative_ratio_bound"].iloc[0], color=style.colour, linewidth=0.6, linestyle=":")
+    ax.set_ylim(table["relative_ratio"].min(), 1e3 * table["relative_ratio_bound"].max())
+    ax.set(xlabel=r"direct ratio $p_+/p_-$", ylabel="ratio", title="exact ratios")
+    ax.legend(loc="upper left", title=r"dotted: bound $1/\alpha$", alignment="left")
+    return ax
+
+
+def plot_direct_infinite_share(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Plot the share of samples in which the direct estimate is infinite, with its 95 % interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Summary of the study boundedness.
+    ax : Axes, optional
+        Where to plot; default new axes.
+
+    Returns
+    -------
+    Axes
+        With one line for each alpha.
+    """
+    ax = new_axes() if ax is None else ax
+    shares = _select(table, ["direct_infinite"])
+    for alpha, style in alpha_styles(shares["alpha"]).items():
+        line = shares[shares["alpha"] == alpha]
+        ax.semilogx(line["n"], line["mean"], label=style.label, **style.points())
+        ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.2, linewidth=0)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set(xlabel="labelled examples n", ylabel="share of samples", title="direct estimate is infinite")
+    ax.set_ylim(-0.04, 1.04)
+    ax.legend(loc="best", title="band: 95 % interval", alignment="left")
+    return ax
+
+
+def plot_largest_ratios(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Plot the largest estimated ratios under their bounds: medians over samples, with the central 95 %.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Summary of the study boundedness.
+    ax : Axes, optional
+        Where to plot; default new axes.
+
+    Returns
+    -------
+    Axes
+        With filled markers for the unnormalised estimate and open ones for the normalised policy.
+    """
+    ax = new_axes() if ax is None else ax
+    ratios = _select(table, list(_LARGEST))
+    styles = alpha_styles(ratios["alpha"])
+    for alpha, style in styles.items():
+        for metric, (fill, line, shift) in {
+            "max_relative_estimate": (style.colour, "-", 0.94),
+            "max_ratio": ("white", "--", 1.06),
+        }.items():
+            series = ratios[(ratios["alpha"] == alpha) & (ratios["metric"] == metric)]
+            spread = np.abs(series[["q025", "q975"]].to_numpy().T - series["median"].to_numpy())
+            ax.errorbar(
+                shift * series["n"],  # side by side, so that no bar hides another
+                series["median"],
+                spread,
+                elinewidth=0.7,
+                **{**style.points(), "markerfacecolor": fill, "linestyle": line, "linewidth": 0.9},
+            )
+        ax.axhline(1.0 / alpha, color=style.colour, linewidth=0.6, linestyle=":")
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="labelled examples n", ylabel="largest ratio", title="largest relative ratio")
+    handles = [
+        Line2D([], [], color="0.3", marker="o", markerfacecolor=fill, linestyle=line, label=_LARGEST[metric])
+        for metric, fill, line in (("max_relative_estimate", "0.3", "-"), ("max_ratio", "white", "--"))
+    ]
+    ax.legend(handles=handles, loc="best", title="median, bar: 95 % of samples", alignment="left")
+    return ax
+
+
+def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
+    """Draw the three panels side by side.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        The tables of `TABLES`.
+
+    Returns
+    -------
+    Drawing
+        Figure and plotted numbers.
+    """
+    curves, summary = tables["ratio_shapes/table"], tables["boundedness/summary"]
+    figure = new_figure(DOUBLE_COLUMN, 2.3)
+    axes = figure.subplots(1, 3)
+    plot_ratio_curves(curves, ax=axes[0])
+    plot_direct_infinite_share(summary, ax=axes[1])
+    plot_largest_ratios(summary, ax=axes[2])
+    letter(axes)
+    panels = {"a": curves, "b": _select(summary, ["direct_infinite"]), "c": _select(summary, list(_LARGEST))}
+    return Drawing(figure, pd.concat([part.assign(panel=panel) for panel, part in panels.items()], ignore_index=True))
+
+
+def _select(summary: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return the rows of some metrics of the rdro estimates, in order."""
+    rows = summary.loc[(summary["method"] == "rdro") & summary["metric"].isin(metrics), list(_SUMMARY)]
+    absent = [metric for metric in metrics if metric not in set(rows["metric"])]
+    if absent:
+        raise ValueError(f"boundedness must hold the metric {absent[0]} of rdro, got none")
+    return only_series(rows.sort_values(["metric", "alpha", "n"]), ["metric", "alpha", "n"])
