@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from figures.save import Drawing
 from figures.style import SINGLE_COLUMN, WEIGHTING_STYLES, new_axes, new_figure
@@ -40,17 +41,17 @@ def plot_balanced_and_pooled_error(table: pd.DataFrame, *, ax: Axes | None = Non
     """
     ax = new_axes() if ax is None else ax
     rows = _select(table)
+    handles = []
     for label, weighting in _WEIGHTINGS.items():
         style, series = WEIGHTING_STYLES[weighting], rows[rows["method"] == label]
-        ax.plot(series["alpha"], series["exact"], label=f"{weighting}, exact target", **style.line())
+        ax.plot(series["alpha"], series["exact"], **style.line())
         spread = np.abs(series[["low", "high"]].to_numpy().T - series["mean"].to_numpy())
-        points = {**style.points(), "linestyle": "none"}
-        ax.errorbar(series["alpha"], series["mean"], spread, label=f"{weighting}, mean [95 %]", capsize=1.5, **points)
-    ax.set_ylim(-0.02, 1.35 * rows[["exact", "high"]].max(axis=None))
-    ax.set(xlabel=r"label share $\alpha = \pi$", ylabel="TV distance to preferred law")
-    ax.legend(
-        loc="upper center", ncols=2, title=f"RDRO, n = {rows['n'].iloc[0]:,} labelled examples", columnspacing=1.0
-    )
+        ax.errorbar(series["alpha"], series["mean"], spread, capsize=1.5, **{**style.points(), "linestyle": "none"})
+        handles.append(Line2D([], [], label=weighting, **style.points()))
+    ax.set_ylim(-0.02, 1.3 * rows[["exact", "high"]].max(axis=None))
+    ax.set(xlabel=r"share of preferred labels, $\alpha = \pi$", ylabel="TV distance to preferred law")
+    title = f"RDRO at n = {rows['n'].iloc[0]:,}; lines: exact targets,\npoints: means with 95 % intervals"
+    ax.legend(handles=handles, loc="upper right", ncols=2, title=title, alignment="left")
     return ax
 
 

@@ -24,6 +24,7 @@ TABLES = {"consistency/summary": _SUMMARY, "consistency/rates": _RATES}
 
 _WORLDS = {"hodge": "cyclic preferences (hodge)", "arena": "real votes (arena)"}
 _METRICS = {"tv_preferred": "TV distance to preferred law", "tv_target": "TV distance to own exact target"}
+_FAILED = "†"
 # A total variation below this is the rounding of an exact target that is the preferred law itself.
 _ZERO = 1e-8
 
@@ -62,10 +63,13 @@ def plot_error_against_n(
     """
     ax = new_axes() if ax is None else ax
     rows, slopes = _select(summary, world, metric), _slopes(rates, world, metric)
-    for method in [name for name in METHOD_STYLES if name in set(rows["method"])]:
+    for index, method in enumerate(name for name in METHOD_STYLES if name in set(rows["method"])):
         style, line = METHOD_STYLES[method], rows[rows["method"] == method]
-        label = f"{style.label:<5} {slopes.get(method, 'no slope')}"
-        ax.loglog(line["n"], line["mean"], label=label, **style.points())
+        mark = _FAILED if (line["share_ok"] < 1).any() else ""
+        label = f"{style.label}{mark}  {slopes.get(method, 'no slope')}"
+        # Open markers inside each other: some methods agree to the width of a line.
+        points = {**style.points(), "markerfacecolor": "none", "markersize": max(6.5 - 1.2 * index, 2.5)}
+        ax.loglog(line["n"], line["mean"], label=label, **points)
         ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.25, linewidth=0)
         floor = line["exact"].max()
         if metric != "tv_target" and floor > _ZERO:
@@ -104,11 +108,15 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
             fitted = fitted.set_index("method")[["slope", "low", "high"]].add_prefix("fitted_")
             parts.append(points.join(fitted, on="method").assign(panel="abcd"[len(_METRICS) * i + j]))
     letter(axes)
-    figure.supxlabel(
-        "bands: 95 % intervals of the mean; thin horizontal lines: exact targets, not drawn where they are the preferred"
-        " law itself",
-        fontsize=7,
+    note = (
+        "bands: 95 % intervals of the mean; thin horizontal lines: exact targets other than the preferred law itself"
+        + (
+            f"\n{_FAILED} some fits failed, means over the others"
+            if any((part["share_ok"] < 1).any() for part in parts)
+            else ""
+        )
     )
+    figure.supxlabel(note, fontsize=7)
     return Drawing(figure, pd.concat(parts, ignore_index=True))
 
 
@@ -126,5 +134,8 @@ def _select(summary: pd.DataFrame, world: str, metric: str) -> pd.DataFrame:
 
 def _slopes(rates: pd.DataFrame, world: str, metric: str) -> dict[str, str]:
     """Return the text of each fitted slope."""
-    rows = only_series(rates[(rates["world"] == world) & (rates["metric"] == metric)], ["method"])
-    return {row.method: f"{row.slope:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples()}
+    rows = only_series(rates[(rates["world"] == world) & (rates["metric"] == metric)], ["method"]).dropna(
+        subset=["slope"]
+    )
+    texts = {row.method: f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in rows.itertuples()}
+    return {method: text.replace("-", "\N{MINUS SIGN}") for method, text in texts.items()}

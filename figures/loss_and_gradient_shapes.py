@@ -23,6 +23,7 @@ TABLES = {"loss_shapes/table": ("method", "beyond_domain", "alpha", "preferred",
 
 _FORMS = {("rdro", "none"): "-", ("ddro", "infinite"): "-", ("ddro", "extend"): (0, (1, 1))}
 _LABELS = {("rdro", "none"): "RDRO", ("ddro", "infinite"): "DDRO", ("ddro", "extend"): "DDRO continued"}
+_NOTE = "shaded: at most 1 in size, all of RDRO\nthin vertical lines: edges $u = \\log(1/\\alpha)$ of DDRO's domain"
 _CLASSES = {True: "preferred", False: "nonpreferred"}
 
 
@@ -45,7 +46,8 @@ def plot_loss_shapes(
     Returns
     -------
     Axes
-        One colour for each method, darker for larger alpha; dotted is DDRO continued. Derivatives have an axis that
+        One colour for each method, darker for larger alpha; dotted is DDRO continued, and thin vertical lines are the
+        edges of DDRO's domain. Derivatives have an axis that
         is linear within [-1, 1], where all of RDRO lies, and logarithmic outside.
 
     Raises
@@ -64,15 +66,20 @@ def plot_loss_shapes(
             line = rows[(rows["method"] == method) & (rows["beyond_domain"] == form) & (rows["alpha"] == alpha)]
             label = rf"{_LABELS[method, form]}, $\alpha$ = {alpha:g}"
             ax.plot(line["log_ratio"], line[quantity], color=colour, linestyle=dash, label=label)
+            if form == "infinite":
+                ax.axvline(line["log_ratio"].max(), color=colour, linewidth=0.5, alpha=0.6)
     if quantity == "loss":
         ax.set_ylim(-0.3, 8.0)
     else:
         ax.axhspan(-1.0, 1.0, color=METHOD_STYLES["rdro"].colour, alpha=0.08, linewidth=0)
-        ax.set_yscale("symlog", linthresh=1.0, linscale=1.5)
-        ax.set_ylim(-40.0, 2e6)
-        ax.set_yticks([-10, -1, 0, 1, 100, 1e4, 1e6])
+        ax.set_yscale("symlog", linthresh=1.0, linscale=1.2)
+        ax.set_ylim(-20.0, 2e4)
+        ax.set_yticks(
+            [-10, -1, 0, 1, 10, 100, 1000, 10_000],
+            ["\N{MINUS SIGN}10", "\N{MINUS SIGN}1", "0", "1", "10", "100", "1,000", "10,000"],
+        )
         ax.yaxis.set_minor_locator(NullLocator())
-    ylabel = {"loss": "loss (nats)", "derivative": r"derivative of the loss in $u$"}[quantity]
+    ylabel = {"loss": "loss (nats)", "derivative": r"derivative in $u$ (log scale beyond 1)"}[quantity]
     ax.set(xlabel=r"log-ratio $u$ of policy to reference (nats)", ylabel=ylabel, title=_CLASSES[preferred])
     return ax
 
@@ -100,7 +107,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     for ax in axes[1]:
         ax.set_title("")
     letter(axes)
-    axes[1, 0].text(-3.9, 0.8, "|derivative of RDRO| at most 1", fontsize=7, va="top")
+    axes[1, 0].text(0.02, 0.97, _NOTE, transform=axes[1, 0].transAxes, fontsize=7, va="top")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(_FORMS))
     return Drawing(

@@ -80,7 +80,8 @@ def _local_minima(
     some, reference = cells[rows], q[rows]
     ratio_sum = (reference * pointwise_minimisers("rdro", some)).sum(axis=1)
     first = np.sqrt(b) * (np.sqrt(a + b) + np.sqrt(b)) / a
-    last = (1.0 - ratio_sum) / q[rows, js] + b / a
+    # S reaches 1 here at the latest, in exact arithmetic; the margin is for roundings.
+    last = ((1.0 - ratio_sum) / q[rows, js] + b / a) * (1.0 + 1e-12)
     position = np.linspace(0.0, 1.0, _GRID) ** 2  # denser near the inflection, where the branch turns fastest
     grid = first[:, None] + (last - first)[:, None] * position
     totals = np.stack([_totals(some, reference, js, grid[:, i])[0] for i in range(_GRID)], axis=1)
