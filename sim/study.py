@@ -1,0 +1,376 @@
+"""Studies: a TOML file becomes a frozen, fully checked configuration before any work is done."""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from theory.checks import check_choice
+
+__all__ = [
+    "Cell",
+    "MethodConfig",
+    "Profile",
+    "StudyConfig",
+    "canonical_json",
+    "fingerprint",
+    "load_study",
+    "parse_study",
+    "shipped_studies",
+]
+
+PROFILES = ("smoke", "quick", "paper")
+_FOLDER = Path(__file__).parent / "studies"
+_COMMON = {"name": str, "kind": str, "question": str}
+_KINDS: dict[str, dict[str, type]] = {
+    "monte_carlo": {"seed": int, "worlds": list, "methods": list, "profiles": dict},
+    "exact": {"table": str},
+}
+_OPTIONAL: dict[str, dict[str, type]] = {"monte_carlo": {"vary": dict}, "exact": {"parameters": dict}}
+_NOUNS = {str: "a string", int: "an integer", list: "an array", dict: "a table"}
+# Columns of the result tables that a swept setting must not hide.
+_TAKEN = ("name", "study", "world", "n", "method", "replicate", "status", "metric", "value", "exact")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """A method of a study.
+
+    Attributes
+    ----------
+    label : str
+        Name in tables, unique in the study.
+    method : str
+        Key of `sim.estimators.METHODS`.
+    options : dict
+        Options for `sim.simulation.simulate`.
+    """
+
+    label: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a study is run.
+
+    Attributes
+    ----------
+    n : tuple of int
+        Sizes of the data sets.
+    replicates : int
+        Data sets per cell.
+    vary : dict of str to tuple
+        Swept settings of the worlds, and their values.
+    """
+
+    n: tuple[int, ...]
+    replicates: int
+    vary: dict[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One world at one sample size.
+
+    Attributes
+    ----------
+    world : dict
+        Settings for `sim.worlds.build_world`, swept ones included.
+    n : int
+        Size of each data set.
+    vary : dict
+        Values of the swept settings.
+    """
+
+    world: dict[str, Any]
+    n: int
+    vary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A study as its file describes it.
+
+    Attributes
+    ----------
+    name, kind, question : str
+        Name of study and result folder; "monte_carlo" or "exact"; the question it answers, one sentence.
+    seed : int
+        Root of all random streams of a Monte-Carlo study.
+    worlds : tuple of dict
+        Settings for `sim.worlds.build_world`.
+    methods : tuple of MethodConfig
+        What is compared.
+    profiles : dict of str to Profile
+        Sizes by name.
+    table : str
+        Key of `sim.exact_tables.EXACT_TABLES`, of an exact study.
+    parameters : dict
+        Arguments of the exact table.
+    """
+
+    name: str
+    kind: str
+    question: str
+    seed: int = 0
+    worlds: tuple[dict[str, Any], ...] = ()
+    methods: tuple[MethodConfig, ...] = ()
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    table: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def profile(self, name: str) -> Profile:
+        """Return a profile by name, or raise naming those that the study has."""
+        return self.profiles[check_choice(f"profile of study {self.name}", name, self.profiles)]
+
+    def cells(self, profile: str) -> tuple[Cell, ...]:
+        """Return the cells of a profile: every world, with every swept value, at every sample size."""
+        size = self.profile(profile)
+        swept = [dict(zip(size.vary, values, strict=True)) for values in itertools.product(*size.vary.values())]
+        return tuple(Cell(world | vary, n, vary) for world, vary, n in itertools.product(self.worlds, swept, size.n))
+
+    def settings(self, profile: str) -> dict[str, Any]:
+        """Return everything that determines the results at a profile, ready for JSON.
+
+        The files that worlds read are represented by their checksums, so that edited data count as a changed study.
+        """
+        if self.kind == "exact":
+            return {"name": self.name, "kind": self.kind, "table": self.table, "parameters": self.parameters}
+        files = sorted({w["options"]["csv"] for w in self.worlds if "csv" in w.get("options", {})})
+        settings = {
+            "name": self.name,
+            "kind": self.kind,
+            "seed": self.seed,
+            "worlds": self.worlds,
+            "methods": [asdict(method) for method in self.methods],
+            "profile": {"name": profile} | asdict(self.profile(profile)),
+            "files": {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files},
+        }
+        return dict(json.loads(canonical_json(settings)))
+
+
+def canonical_json(value: Any) -> str:
+    """Write a value as JSON in the one form that equal values share: sorted keys, no spaces, ASCII.
+
+    Parameters
+    ----------
+    value : object
+        Made of dicts with string keys, lists, strings, finite numbers, booleans and None.
+
+    Returns
+    -------
+    str
+        JSON text.
+
+    Raises
+    ------
+    ValueError
+        If a part has no such form, such as a date or NaN.
+
+    Examples
+    --------
+    >>> canonical_json({"n": 100, "alpha": 0.5})
+    '{"alpha":0.5,"n":100}'
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings must be made of tables, arrays, strings and finite numbers, got {error}") from error
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON, 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def shipped_studies() -> tuple[str, ...]:
+    """Return the names of the studies that come with the package, in alphabetical order.
+
+    Examples
+    --------
+    >>> "consistency" in shipped_studies()
+    True
+    """
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def load_study(name_or_path: str | Path) -> StudyConfig:
+    """Read a study.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        Name of a shipped study, or the path of a file that ends in ``.toml``.
+
+    Returns
+    -------
+    StudyConfig
+        The study; what needs the libraries of worlds and methods is checked by `sim.study_checks.check_study`.
+
+    Raises
+    ------
+    ValueError
+        If there is no shipped study of that name (the nearest is named), or the file is not a valid study.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> load_study("loss_shapes").kind
+    'exact'
+    """
+    if str(name_or_path).endswith(".toml"):
+        path = Path(name_or_path)
+    else:
+        path = _FOLDER / f"{check_choice('study', str(name_or_path), shipped_studies())}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"a study must be a file that can be read, got {path}: {error.strerror}") from error
+    try:
+        return parse_study(tomllib.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse_study(table: Mapping[str, Any]) -> StudyConfig:
+    """Check a study's table, key by key.
+
+    Parameters
+    ----------
+    table : mapping
+        The content of a study file.
+
+    Returns
+    -------
+    StudyConfig
+        The study.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a key is unknown (the nearest is named) or missing, or a value breaks its rule.
+
+    Examples
+    --------
+    >>> parse_study({"name": "s", "kind": "exact", "question": "?", "table": "t", "parametres": {}})
+    Traceback (most recent call last):
+    ValueError: key of a study must be one of kind, name, parameters, question, table; got 'parametres' (did you mean 'parameters'?)
+    """  # noqa: E501 -- the message is one line
+    kind = check_choice("kind", table.get("kind", "missing"), _KINDS)
+    _check_keys("a study", table, _COMMON | _KINDS[kind], _OPTIONAL[kind])
+    canonical_json(table)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", table["name"]):
+        raise ValueError(
+            f"name must be made of letters, digits, - and _, as a folder is named so; got {table['name']!r}"
+        )
+    common = {key: table[key] for key in _COMMON}
+    if kind == "exact":
+        return StudyConfig(**common, table=table["table"], parameters=dict(table.get("parameters", {})))
+    if table["seed"] < 0:
+        raise ValueError(f"seed must not be negative, got {table['seed']}")
+    worlds = tuple(_world(place, world) for place, world in _tables("worlds", table["worlds"]))
+    methods = tuple(_method(place, method) for place, method in _tables("methods", table["methods"]))
+    _check_distinct("names of worlds", [world["name"] for world in worlds])
+    _check_distinct("labels of methods", [method.label for method in methods])
+    _check_keys("profiles", table["profiles"], {}, dict.fromkeys(PROFILES, dict))
+    if not table["profiles"]:
+        raise ValueError(f"profiles must hold at least one of {', '.join(PROFILES)}, got none")
+    vary = _vary("vary", table.get("vary", {}))
+    profiles = {name: _profile(f"profiles.{name}", size, vary) for name, size in table["profiles"].items()}
+    return StudyConfig(**common, seed=table["seed"], worlds=worlds, methods=methods, profiles=profiles)
+
+
+def _check_keys(place: str, table: Any, required: Mapping[str, type], optional: Mapping[str, type]) -> None:
+    """Raise unless a table has the required keys, no unknown ones, and values of the right types."""
+    known = {**required, **optional}
+    for key in table:
+        check_choice(f"key of {place}", key, known)
+    for key in required:
+        if key not in table:
+            raise ValueError(f"{place} must have the key {key}, got only {', '.join(table) or 'nothing'}")
+    for key, value in table.items():
+        if not isinstance(value, known[key]) or isinstance(value, bool):
+            raise TypeError(f"{key} of {place} must be {_NOUNS[known[key]]}, got {value!r}")
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(f"{key} of {place} must not be blank, got {value!r}")
+
+
+def _tables(name: str, entries: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tables of an array, each with its place for messages, or raise if it is empty or holds others."""
+    if not entries:
+        raise ValueError(f"{name} must hold at least one table [[{name}]], got none")
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise TypeError(f"{name} must hold tables [[{name}]], got {entry!r}")
+    return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]
+
+
+def _world(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a world's settings, which `sim.study_checks` looks into."""
+    if not isinstance(entry.get("name"), str) or not entry["name"].strip():
+        raise ValueError(f"{place} must have a name, got {entry.get('name')!r}")
+    if not isinstance(entry.get("options", {}), dict):
+        raise TypeError(f"options of {place} must be a table, got {entry['options']!r}")
+    return dict(entry)
+
+
+def _method(place: str, entry: Mapping[str, Any]) -> MethodConfig:
+    """Return a method; its options are tried by `sim.study_checks`."""
+    own = {"label": str, "method": str}
+    _check_keys(place, {key: value for key, value in entry.items() if key in own}, own, {})
+    return MethodConfig(entry["label"], entry["method"], {k: v for k, v in entry.items() if k not in own})
+
+
+def _profile(place: str, entry: Mapping[str, Any], vary: Mapping[str, tuple[Any, ...]]) -> Profile:
+    """Return a profile whose own swept values replace the study's."""
+    _check_keys(place, entry, {"n": list, "replicates": int}, {"vary": dict})
+    for name, values in (("n", entry["n"]), ("replicates", [entry["replicates"]])):
+        wrong = [v for v in values if not isinstance(v, int) or isinstance(v, bool) or v < 1]
+        if wrong or not values:
+            raise ValueError(
+                f"{name} of {place} must be made of positive integers, got {wrong[0] if wrong else 'none'}"
+            )
+    _check_distinct(f"n of {place}", entry["n"])
+    own = _vary(f"vary of {place}", entry.get("vary", {}))
+    for key in own:
+        check_choice(f"key of vary of {place}", key, vary)
+    return Profile(tuple(entry["n"]), entry["replicates"], {**vary, **own})
+
+
+def _vary(place: str, entry: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return swept settings: for each a tuple of different finite numbers, or of different strings."""
+    swept: dict[str, tuple[Any, ...]] = {}
+    for key, values in entry.items():
+        if key in _TAKEN:
+            raise ValueError(f"{place} must sweep settings of worlds other than {key}, which is a column of its own")
+        if not isinstance(values, list) or not values:
+            raise TypeError(f"{key} of {place} must be an array of values, got {values!r}")
+        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+        if not numeric and not all(isinstance(v, str) for v in values):
+            raise TypeError(f"{key} of {place} must hold finite numbers, or strings only, got {values!r}")
+        # A column of a table has one type: whole numbers among fractions become fractions.
+        swept[key] = tuple(map(float, values)) if any(isinstance(v, float) for v in values) else tuple(values)
+        _check_distinct(f"{key} of {place}", values)
+    return swept
+
+
+def _check_distinct(name: str, values: Sequence[Any]) -> None:
+    """Raise if a value occurs twice."""
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"{name} must all be different, got {twice[0]!r} twice")
