@@ -21,7 +21,7 @@ _SUMMARY = ("world", "n", "alpha", "method", "metric", "share_ok", "mean", "low"
 TABLES = {"class_weighting/summary": _SUMMARY}
 """Tables read, with the columns needed."""
 
-_WEIGHTINGS = {"rdro_balanced": "balanced", "rdro_pooled": "pooled"}
+_WEIGHTINGS = ("balanced", "pooled")
 
 
 def plot_balanced_and_pooled_error(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -42,16 +42,16 @@ def plot_balanced_and_pooled_error(table: pd.DataFrame, *, ax: Axes | None = Non
     ax = new_axes() if ax is None else ax
     rows = _select(table)
     handles = []
-    for label, weighting in _WEIGHTINGS.items():
-        style, series = WEIGHTING_STYLES[weighting], rows[rows["method"] == label]
+    for weighting in _WEIGHTINGS:
+        style, series = WEIGHTING_STYLES[weighting], rows[rows["method"] == weighting]
         ax.plot(series["alpha"], series["exact"], **style.line())
         spread = np.abs(series[["low", "high"]].to_numpy().T - series["mean"].to_numpy())
         ax.errorbar(series["alpha"], series["mean"], spread, capsize=1.5, **{**style.points(), "linestyle": "none"})
         handles.append(Line2D([], [], label=weighting, **style.points()))
-    ax.set_ylim(-0.02, 1.3 * rows[["exact", "high"]].max(axis=None))
+    ax.set_ylim(-0.02, 1.4 * rows[["exact", "high"]].max(axis=None))
     ax.set(xlabel=r"share of preferred labels, $\alpha = \pi$", ylabel="TV distance to preferred law")
     title = f"RDRO at n = {rows['n'].iloc[0]:,}; lines: exact targets,\npoints: means with 95 % intervals"
-    ax.legend(handles=handles, loc="upper right", ncols=2, title=title, alignment="left")
+    ax.legend(handles=handles, loc="upper center", ncols=2, title=title, alignment="left")
     return ax
 
 

@@ -137,5 +137,5 @@ def _slopes(rates: pd.DataFrame, world: str, metric: str) -> dict[str, str]:
     rows = only_series(rates[(rates["world"] == world) & (rates["metric"] == metric)], ["method"]).dropna(
         subset=["slope"]
     )
-    texts = {row.method: f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in rows.itertuples()}
+    texts = {row.method: f"{row.slope:z.2f} [{row.low:z.2f}, {row.high:z.2f}]" for row in rows.itertuples()}
     return {method: text.replace("-", "\N{MINUS SIGN}") for method, text in texts.items()}

@@ -23,7 +23,10 @@ TABLES = {"loss_shapes/table": ("method", "beyond_domain", "alpha", "preferred",
 
 _FORMS = {("rdro", "none"): "-", ("ddro", "infinite"): "-", ("ddro", "extend"): (0, (1, 1))}
 _LABELS = {("rdro", "none"): "RDRO", ("ddro", "infinite"): "DDRO", ("ddro", "extend"): "DDRO continued"}
-_NOTE = "shaded: at most 1 in size, all of RDRO\nthin vertical lines: edges $u = \\log(1/\\alpha)$ of DDRO's domain"
+_NOTE = (
+    "shaded: within [\N{MINUS SIGN}1, 1], all of RDRO (the axis is logarithmic outside); "
+    r"thin vertical lines: edges $u = \log(1/\alpha)$ of DDRO's domain"
+)
 _CLASSES = {True: "preferred", False: "nonpreferred"}
 
 
@@ -79,7 +82,7 @@ def plot_loss_shapes(
             ["\N{MINUS SIGN}10", "\N{MINUS SIGN}1", "0", "1", "10", "100", "1,000", "10,000"],
         )
         ax.yaxis.set_minor_locator(NullLocator())
-    ylabel = {"loss": "loss (nats)", "derivative": r"derivative in $u$ (log scale beyond 1)"}[quantity]
+    ylabel = {"loss": "loss (nats)", "derivative": "derivative in $u$"}[quantity]
     ax.set(xlabel=r"log-ratio $u$ of policy to reference (nats)", ylabel=ylabel, title=_CLASSES[preferred])
     return ax
 
@@ -107,7 +110,8 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     for ax in axes[1]:
         ax.set_title("")
     letter(axes)
-    axes[1, 0].text(0.02, 0.97, _NOTE, transform=axes[1, 0].transAxes, fontsize=7, va="top")
+    figure.align_ylabels(axes[:, 0])
+    figure.supxlabel(_NOTE, fontsize=7)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(_FORMS))
     return Drawing(

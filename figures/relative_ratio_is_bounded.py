@@ -27,6 +27,7 @@ TABLES = {
 }
 """Tables read, with the columns needed."""
 
+_NOTE = r"dotted: bound $1/\alpha$; (b) bands: 95 % intervals; (c) points: medians, bars: the central 95 % of samples"
 _LARGEST = {"max_relative_estimate": "unnormalised estimate", "max_ratio": "normalised policy"}
 
 
@@ -54,7 +55,7 @@ def plot_ratio_curves(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.axhline(curve["relative_ratio_bound"].iloc[0], color=style.colour, linewidth=0.6, linestyle=":")
     ax.set_ylim(table["relative_ratio"].min(), 1e3 * table["relative_ratio_bound"].max())
     ax.set(xlabel=r"direct ratio $p_+/p_-$", ylabel="ratio", title="exact ratios")
-    ax.legend(loc="lower right", title=r"dotted: bound $1/\alpha$", alignment="left")
+    ax.legend(loc="lower right")
     return ax
 
 
@@ -81,7 +82,7 @@ def plot_direct_infinite_share(table: pd.DataFrame, *, ax: Axes | None = None) -
         ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.2, linewidth=0)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.set(xlabel="labelled examples n", title="direct estimate is infinite")
-    ax.set(ylabel="share of samples (band: 95 % interval)", ylim=(-0.04, 1.04))
+    ax.set(ylabel="share of samples", ylim=(-0.04, 1.04))
     ax.legend(loc="best")
     return ax
 
@@ -121,12 +122,12 @@ def plot_largest_ratios(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.axhline(1.0 / alpha, color=style.colour, linewidth=0.6, linestyle=":")
     ax.set(xscale="log", yscale="log")
     ax.set_ylim(top=12.0 * ratios["q975"].max())  # room for the legend above every bar
-    ax.set(xlabel="labelled examples n", ylabel="ratio (bar: 95 % of samples)", title="largest relative ratio")
+    ax.set(xlabel="labelled examples n", ylabel="ratio", title="largest relative ratio")
     handles = [
         Line2D([], [], color="0.3", marker="o", markerfacecolor=fill, linestyle=line, label=_LARGEST[metric])
         for metric, fill, line in (("max_relative_estimate", "0.3", "-"), ("max_ratio", "white", "--"))
     ]
-    ax.legend(handles=handles, loc="upper right", title=r"median; dotted: bound $1/\alpha$", alignment="left")
+    ax.legend(handles=handles, loc="upper right")
     return ax
 
 
@@ -144,7 +145,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
         Figure and plotted numbers.
     """
     curves, summary = tables["ratio_shapes/table"], tables["boundedness/summary"]
-    figure = new_figure(DOUBLE_COLUMN, 2.6)
+    figure = new_figure(DOUBLE_COLUMN, 2.7)
     axes = figure.subplots(1, 3)
     plot_ratio_curves(curves, ax=axes[0])
     plot_direct_infinite_share(summary, ax=axes[1])
@@ -153,6 +154,9 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     # One legend for the alphas of all panels.
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=7)
     axes[1].get_legend().remove()
+    direct = axes[0].get_lines()[0]
+    axes[0].legend(handles=[direct], loc="lower right")
+    figure.supxlabel(_NOTE, fontsize=7)
     panels = {"a": curves, "b": _select(summary, ["direct_infinite"]), "c": _select(summary, list(_LARGEST))}
     return Drawing(figure, pd.concat([part.assign(panel=panel) for panel, part in panels.items()], ignore_index=True))
 
