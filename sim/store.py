@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sim.study import fingerprint
 
-__all__ = ["Store", "digest", "open_store"]
+__all__ = ["Store", "digest", "open_store", "parquet_bytes"]
 
 _SHOWN_DIFFERENCES = 5
 _DIGITS = 16
@@ -44,7 +44,7 @@ class Store:
     def parts(self) -> dict[int, pa.Table]:
         """Read the sound parts by index; others are named on stderr and removed, to be computed again."""
         found: dict[int, pa.Table] = {}
-        for path in sorted(self._parts_folder.iterdir()):
+        for path in sorted(self._parts_folder.glob("*")):
             content = path.read_bytes()
             named = re.fullmatch(rf"(\d+)-([0-9a-f]{{{_DIGITS}}})\.parquet", path.name)
             if named and named[2] == self._checksum(content):
@@ -56,6 +56,7 @@ class Store:
 
     def save_part(self, index: int, content: bytes) -> None:
         """Save the Parquet bytes of a task."""
+        self._parts_folder.mkdir(exist_ok=True)
         _replace(self._parts_folder / f"{index:06d}-{self._checksum(content)}.parquet", content)
 
     def save_tables(self, tables: Mapping[str, pa.Table]) -> None:
@@ -129,7 +130,7 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> Iterator[Store]:
     [1.5]
     """
     try:
-        (folder / "parts").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 -- closed below, after a check of its own
     except OSError as error:
         raise OSError(f"results must go to a folder that can be written, got {folder}: {error.strerror}") from error
