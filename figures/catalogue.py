@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["FIGURES", "FORMATS", "build_figures", "check_figures", "load_figure"]
 
@@ -90,10 +93,11 @@ def build_figures(names: Sequence[str], results: Path, output: Path, formats: Se
     from figures.save import MANIFEST, read_manifest, write_manifest
 
     modules = [load_figure(name) for name in names]
-    output.mkdir(parents=True, exist_ok=True)
+    tables = _read(modules, results)
     manifest = read_manifest(output)
+    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".building-") as folder:
-        built = _build(modules, results, Path(folder), formats)
+        built = _build(modules, tables, results, Path(folder), formats)
         write_manifest(Path(folder), manifest | built)
         for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
             path.replace(output / path.name)
@@ -121,8 +125,9 @@ def check_figures(names: Sequence[str], results: Path, output: Path, formats: Se
     from figures.save import MANIFEST, read_manifest
 
     modules = [load_figure(name) for name in names]
+    tables = _read(modules, results)
     with tempfile.TemporaryDirectory() as folder:
-        built = _build(modules, results, Path(folder), formats)
+        built = _build(modules, tables, results, Path(folder), formats)
         fresh = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     there = {name: (output / name).read_bytes() for name in fresh if (output / name).is_file()}
     manifest = read_manifest(output)
@@ -136,27 +141,38 @@ def _describes(stored: dict[str, Any], entry: dict[str, Any]) -> bool:
     return stored.get("tables") == entry["tables"] and entry["files"].items() <= files.items()
 
 
-def _build(modules: Sequence[ModuleType], results: Path, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
-    """Build figures in a folder, and return their entries of the manifest; all tables are read before any drawing."""
+def _read(modules: Sequence[ModuleType], results: Path) -> dict[str, "pd.DataFrame"]:
+    """Read all tables of some figures before any is drawn."""
+    from figures.tables import read_tables
+
+    columns: dict[str, list[str]] = {}
+    for module in modules:
+        for table, needed in module.TABLES.items():
+            columns[table] = list(dict.fromkeys([*columns.get(table, []), *needed]))
+    return read_tables(results, columns)
+
+
+def _build(
+    modules: Sequence[ModuleType],
+    tables: dict[str, "pd.DataFrame"],
+    results: Path,
+    folder: Path,
+    formats: Sequence[str],
+) -> dict[str, Any]:
+    """Build figures in a folder, and return their entries of the manifest."""
     from figures.save import file_hash, save_drawing
     from figures.style import figure_style
-    from figures.tables import read_tables, table_path
+    from figures.tables import table_path
 
-    needed: dict[str, list[str]] = {}
-    for module in modules:
-        for table, columns in module.TABLES.items():
-            needed[table] = list(dict.fromkeys([*needed.get(table, []), *columns]))
-    loaded = read_tables(results, needed)
     entries = {}
     for module in modules:
-        tables = {table: loaded[table] for table in module.TABLES}
         with figure_style():
-            drawing = module.draw(tables)
+            drawing = module.draw({table: tables[table] for table in module.TABLES})
         name = module.__name__.rpartition(".")[2]
         paths = save_drawing(drawing, folder, name, formats)
         entries[name] = {
-            "claim": module.__doc__.splitlines()[0],
-            "tables": {f"{table}.parquet": file_hash(table_path(results, table)) for table in sorted(tables)},
+            "claim": (module.__doc__ or "").splitlines()[0],
+            "tables": {f"{table}.parquet": file_hash(table_path(results, table)) for table in sorted(module.TABLES)},
             "files": {path.name: file_hash(path) for path in paths},
         }
     return entries

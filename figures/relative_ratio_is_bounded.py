@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from figures.save import Drawing
-from figures.style import DOUBLE_COLUMN, alpha_styles, letter, new_axes, new_figure
+from figures.style import DOUBLE_COLUMN, LineStyle, alpha_styles, letter, new_axes, new_figure
 from figures.tables import only_series
 
 __all__ = ["TABLES", "draw", "plot_direct_infinite_share", "plot_largest_ratios", "plot_ratio_curves"]
@@ -31,7 +31,9 @@ _NOTE = r"dotted: bound $1/\alpha$; (b) bands: 95 % intervals; (c) points: media
 _LARGEST = {"max_relative_estimate": "unnormalised estimate", "max_ratio": "normalised policy"}
 
 
-def plot_ratio_curves(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_ratio_curves(
+    table: pd.DataFrame, *, ax: Axes | None = None, styles: Mapping[float, LineStyle] | None = None
+) -> Axes:
     """Plot relative ratios and their bounds against the direct ratio, on logarithmic axes.
 
     Parameters
@@ -40,6 +42,8 @@ def plot_ratio_curves(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         As made by the study ratio_shapes.
     ax : Axes, optional
         Where to plot; default new axes.
+    styles : mapping of float to LineStyle, optional
+        Look of each alpha; default `alpha_styles` of the alphas in the table.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def plot_ratio_curves(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = new_axes() if ax is None else ax
     direct = np.sort(table["direct_ratio"].unique())
     ax.loglog(direct, direct, color="0.45", linewidth=0.9, label="direct ratio")
-    for alpha, style in alpha_styles(table["alpha"]).items():
+    for alpha, style in _looks(table, styles):
         curve = table[table["alpha"] == alpha].sort_values("direct_ratio")
         ax.loglog(curve["direct_ratio"], curve["relative_ratio"], label=style.label, **style.line())
         ax.axhline(curve["relative_ratio_bound"].iloc[0], color=style.colour, linewidth=0.6, linestyle=":")
@@ -59,7 +63,9 @@ def plot_ratio_curves(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_direct_infinite_share(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_direct_infinite_share(
+    table: pd.DataFrame, *, ax: Axes | None = None, styles: Mapping[float, LineStyle] | None = None
+) -> Axes:
     """Plot the share of samples in which the direct estimate is infinite, with its 95 % interval.
 
     Parameters
@@ -68,6 +74,8 @@ def plot_direct_infinite_share(table: pd.DataFrame, *, ax: Axes | None = None) -
         Summary of the study boundedness.
     ax : Axes, optional
         Where to plot; default new axes.
+    styles : mapping of float to LineStyle, optional
+        Look of each alpha; default `alpha_styles` of the alphas in the table.
 
     Returns
     -------
@@ -76,7 +84,7 @@ def plot_direct_infinite_share(table: pd.DataFrame, *, ax: Axes | None = None) -
     """
     ax = new_axes() if ax is None else ax
     shares = _select(table, ["direct_infinite"])
-    for alpha, style in alpha_styles(shares["alpha"]).items():
+    for alpha, style in _looks(shares, styles):
         line = shares[shares["alpha"] == alpha]
         ax.semilogx(line["n"], line["mean"], label=style.label, **style.points())
         ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.2, linewidth=0)
@@ -87,7 +95,9 @@ def plot_direct_infinite_share(table: pd.DataFrame, *, ax: Axes | None = None) -
     return ax
 
 
-def plot_largest_ratios(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_largest_ratios(
+    table: pd.DataFrame, *, ax: Axes | None = None, styles: Mapping[float, LineStyle] | None = None
+) -> Axes:
     """Plot the largest estimated ratios under their bounds: medians over samples, with the central 95 %.
 
     Parameters
@@ -96,6 +106,8 @@ def plot_largest_ratios(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         Summary of the study boundedness.
     ax : Axes, optional
         Where to plot; default new axes.
+    styles : mapping of float to LineStyle, optional
+        Look of each alpha; default `alpha_styles` of the alphas in the table.
 
     Returns
     -------
@@ -104,8 +116,7 @@ def plot_largest_ratios(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     ax = new_axes() if ax is None else ax
     ratios = _select(table, list(_LARGEST))
-    styles = alpha_styles(ratios["alpha"])
-    for alpha, style in styles.items():
+    for alpha, style in _looks(ratios, styles):
         for metric, (fill, line, shift) in {
             "max_relative_estimate": (style.colour, "-", 0.94),
             "max_ratio": ("white", "--", 1.06),
@@ -147,18 +158,25 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     curves, summary = tables["ratio_shapes/table"], tables["boundedness/summary"]
     figure = new_figure(DOUBLE_COLUMN, 2.7)
     axes = figure.subplots(1, 3)
-    plot_ratio_curves(curves, ax=axes[0])
-    plot_direct_infinite_share(summary, ax=axes[1])
-    plot_largest_ratios(summary, ax=axes[2])
+    styles = alpha_styles([*curves["alpha"], *summary["alpha"]])
+    plot_ratio_curves(curves, ax=axes[0], styles=styles)
+    plot_direct_infinite_share(summary, ax=axes[1], styles=styles)
+    plot_largest_ratios(summary, ax=axes[2], styles=styles)
     letter(axes)
     # One legend for the alphas of all panels.
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=7)
+    axes[0].legend(handles=axes[0].get_lines()[:1], loc="lower right")
     axes[1].get_legend().remove()
-    direct = axes[0].get_lines()[0]
-    axes[0].legend(handles=[direct], loc="lower right")
+    handles = [Line2D([], [], label=style.label, **style.points()) for style in styles.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     figure.supxlabel(_NOTE, fontsize=7)
     panels = {"a": curves, "b": _select(summary, ["direct_infinite"]), "c": _select(summary, list(_LARGEST))}
     return Drawing(figure, pd.concat([part.assign(panel=panel) for panel, part in panels.items()], ignore_index=True))
+
+
+def _looks(table: pd.DataFrame, styles: Mapping[float, LineStyle] | None) -> list[tuple[float, LineStyle]]:
+    """Return the alphas of a table in increasing order, each with its look."""
+    styles = alpha_styles(table["alpha"]) if styles is None else styles
+    return [(alpha, styles[alpha]) for alpha in sorted(table["alpha"].unique())]
 
 
 def _select(summary: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:

@@ -1,0 +1,192 @@
+"""The contract that every figure of the catalogue keeps."""
+
+import json
+import pkgutil
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import Collection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import figures
+from figures.catalogue import FIGURES, FORMATS, load_figure
+from figures.save import Drawing, file_hash, save_drawing
+from figures.style import DOUBLE_COLUMN, METHOD_STYLES, SINGLE_COLUMN, WEIGHTING_STYLES, alpha_styles, figure_style
+from figures.tables import read_tables
+from tests.figures.tables import write_tables
+
+MAGIC = {"pdf": b"%PDF-", "png": b"\x89PNG\r\n", "svg": b"<?xml"}
+
+
+def drawn(name, results):
+    """Return the drawing of a figure in the house style."""
+    module = load_figure(name)
+    with figure_style():
+        return module.draw(read_tables(results, module.TABLES))
+
+
+def test_catalogue_holds_every_module_that_draws():
+    files = {module.name for module in pkgutil.iter_modules(figures.__path__)} - {"__main__"}
+    tools = {"catalogue", "save", "style", "tables"}
+    assert len(FIGURES) == len(set(FIGURES)) > 0
+    assert files - tools == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_states_its_claim_and_its_tables(name):
+    module = load_figure(name)
+    claim = module.__doc__.splitlines()[0]
+    assert claim.endswith(".") and len(claim) > 40
+    assert module.TABLES and all(columns for columns in module.TABLES.values())
+    plots = [plot for plot in module.__all__ if plot.startswith("plot_")]
+    assert plots and all(getattr(figures, plot) is getattr(module, plot) for plot in plots)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("end", ["pdf", "png"])
+def test_figure_is_built_in_the_default_formats(name, end, output):
+    data = (output / f"{name}.{end}").read_bytes()
+    assert data.startswith(MAGIC[end]) and len(data) > 5_000
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_pdf_has_embedded_truetype_fonts_and_no_date(name, output):
+    data = (output / f"{name}.pdf").read_bytes()
+    assert b"/FontFile2" in data and b"/Type3" not in data
+    assert b"CreationDate" not in data and b"ModDate" not in data
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_csv_holds_the_drawn_data(name, results, output):
+    table = pd.read_csv(output / f"{name}.csv")
+    expected = drawn(name, results).data
+    assert len(table) == len(expected) > 0 and list(table) == list(expected)
+    assert table["panel"].notna().all()
+    for column in expected.select_dtypes("number"):
+        # Ten significant digits were written.
+        np.testing.assert_allclose(table[column], expected[column].astype(float), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_other_data_gives_another_csv_and_another_picture(name, output, tmp_path):
+    other = drawn(name, write_tables(tmp_path / "results", factor=0.5))
+    save_drawing(other, tmp_path, name, ["png"])
+    for end in ("csv", "png"):
+        assert (tmp_path / f"{name}.{end}").read_bytes() != (output / f"{name}.{end}").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_manifest_names_what_was_read_and_written(name, results, output):
+    entry = json.loads((output / "manifest.json").read_text(encoding="utf-8"))["figures"][name]
+    module = load_figure(name)
+    assert entry["claim"] == module.__doc__.splitlines()[0]
+    assert entry["tables"] == {f"{t}.parquet": file_hash(results / f"{t}.parquet") for t in module.TABLES}
+    ends = ("csv", "pdf", "png")
+    assert entry["files"] == {f"{name}.{end}": file_hash(output / f"{name}.{end}") for end in ends}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_fits_a_column_and_its_text_is_legible(name, results):
+    figure = drawn(name, results).figure
+    assert figure.get_figwidth() in (SINGLE_COLUMN, DOUBLE_COLUMN)
+    figure.draw_without_rendering()
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    assert min(text.get_fontsize() for text in shown) >= 7
+    for ax in figure.axes:
+        assert ax.get_subplotspec().is_last_row() is False or ax.get_xlabel()
+        assert ax.get_subplotspec().is_first_col() is False or ax.get_ylabel()
+
+
+def points_of(ax):
+    """Return the visible plotted points of axes, in pixels; lines that span the axes are left out."""
+    inside = [line for line in ax.get_lines() if line.get_transform() == ax.transData]
+    points = [line.get_transform().transform(line.get_xydata()) for line in inside]
+    bars = [bar for bar in ax.findobj(Collection) if hasattr(bar, "get_segments")]
+    points += [bar.get_transform().transform(np.concatenate(bar.get_segments())) for bar in bars]
+    x, y = np.concatenate(points).T
+    visible = (ax.bbox.x0 <= x) & (x <= ax.bbox.x1) & (ax.bbox.y0 <= y) & (y <= ax.bbox.y1)
+    return x[visible], y[visible]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_legend_covers_a_plotted_point(name, results):
+    figure = drawn(name, results).figure
+    figure.draw_without_rendering()
+    legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()] + figure.legends
+    assert legends
+    boxes = [legend.get_window_extent() for legend in legends]
+    for ax in figure.axes:
+        x, y = points_of(ax)
+        assert len(x)
+        for box in boxes:
+            assert not ((box.x0 < x) & (x < box.x1) & (box.y0 < y) & (y < box.y1)).any()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_plot_function_draws_where_it_is_told_and_returns_the_axes(name, results):
+    module = load_figure(name)
+    tables = read_tables(results, module.TABLES)
+    for plot in (getattr(module, plot) for plot in module.__all__ if plot.startswith("plot_")):
+        inputs = [t for key, t in tables.items() if _reads(plot, key)]
+        ax = Figure().subplots()
+        assert plot(*inputs, ax=ax) is ax and ax.get_lines()
+        assert not plt.get_fignums()  # nothing was opened
+        own = plot(*inputs)
+        assert own is plt.gcf().axes[0] and own.get_lines()
+        plt.close("all")
+
+
+def _reads(plot, table):
+    """Say whether a plot function takes a table: those of the first figure take one of its two."""
+    if plot.__module__.endswith("relative_ratio_is_bounded"):
+        return table.endswith("/table") == (plot.__name__ == "plot_ratio_curves")
+    return True
+
+
+def test_methods_differ_in_colour_marker_and_dash():
+    from theory import METHODS
+
+    assert set(METHOD_STYLES) == set(METHODS)
+    looks = [(s.colour, s.marker, str(s.dash), s.label) for s in METHOD_STYLES.values()]
+    assert all(len(set(column)) == len(looks) for column in zip(*looks, strict=True))
+    pair = WEIGHTING_STYLES["balanced"], WEIGHTING_STYLES["pooled"]
+    assert pair[0].colour != pair[1].colour and pair[0].marker != pair[1].marker and pair[0].dash != pair[1].dash
+
+
+def test_alphas_have_their_own_looks_and_too_many_are_refused():
+    looks = [(s.colour, s.marker, str(s.dash)) for s in alpha_styles([0.1, 0.5, 0.9]).values()]
+    assert all(len(set(column)) == 3 for column in zip(*looks, strict=True))
+    with pytest.raises(ValueError, match="at most 7 values of alpha, got 8"):
+        alpha_styles(np.linspace(0.1, 0.9, 8))
+
+
+def test_unknown_quantity_and_unknown_panel_are_refused(results):
+    shapes = read_tables(results, {"loss_shapes/table": ["loss"]})["loss_shapes/table"]
+    with pytest.raises(ValueError, match="quantity must be one of loss, derivative; got 'los'"):
+        figures.plot_loss_shapes(shapes, "los", ax=Figure().subplots())
+    consistency = read_tables(results, load_figure("error_against_sample_size").TABLES)
+    with pytest.raises(ValueError, match="consistency must hold tv_target in the world moon, got none"):
+        figures.plot_error_against_n(*consistency.values(), "moon", "tv_target", ax=Figure().subplots())
+
+
+def test_failed_fits_and_lacking_slopes_are_said(results):
+    tables = read_tables(results, load_figure("error_against_sample_size").TABLES)
+    summary, rates = tables["consistency/summary"], tables["consistency/rates"]
+    ax = figures.plot_error_against_n(summary, rates[rates["method"] != "sft"], ax=Figure().subplots())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert [label for label in labels if "†" in label] == [label for label in labels if label.startswith("DPO")]
+    assert [label for label in labels if label.endswith("no slope")] == ["SFT  no slope"]
+    assert re.fullmatch(r"RDRO  \N{MINUS SIGN}0.50 \[\N{MINUS SIGN}0.51, \N{MINUS SIGN}0.49\]", labels[0])
+
+
+def test_svg_is_written_too_and_every_format_has_metadata(tmp_path):
+    assert set(FORMATS) == set(MAGIC)
+    with figure_style():
+        figure = Figure(figsize=(1, 1))
+        figure.subplots().plot([0, 1])
+    for path in save_drawing(Drawing(figure, pd.DataFrame({"panel": ["a"]})), tmp_path, "line", list(FORMATS)):
+        assert path.read_bytes().startswith(MAGIC.get(path.suffix[1:], b"panel\n"))
