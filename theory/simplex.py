@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.bregman import Generator, get_generator
-from theory.checks import FloatArray
+from theory.bregman import Generator, Power, get_generator
+from theory.checks import FloatArray, check_alpha, check_choice
 from theory.second_minima import better_policies
 from theory.stationarity import Branch, Cells, branch_for
 
@@ -71,12 +71,18 @@ def minimise_over_simplex(
     alpha : ndarray
         Weight t of the losses, shape (problems,) or (1,).
     generator : str or Generator
-        Generator of rdro and ddro; powers above 1 are not accepted, because their risk is not convex near r = 0.
+        Generator of rdro and ddro.
 
     Returns
     -------
     SimplexSolution
         Policies and how they were reached.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a mass is negative, alpha lies outside (0, 1), or the generator is a power above 1 and
+        the pointwise minimisers do not sum to one: its risk is not convex near r = 0.
 
     Notes
     -----
@@ -97,13 +103,19 @@ def minimise_over_simplex(
     >>> solution.policy.round(6)
     array([[0.5, 0.3, 0.2]])
     """
+    check_choice("method", method, ("rdro", "ddro", "mle"))
     chosen = get_generator(generator)
-    shape = preferred_mass.shape
+    shape = _check_masses(preferred_mass, nonpreferred_mass, reference, check_alpha(alpha))
     cells = Cells(preferred_mass, nonpreferred_mass, np.broadcast_to(alpha[:, None], shape))
     q = np.broadcast_to(reference, shape)
     branch = branch_for(method, chosen, alpha)
     unseen = (preferred_mass <= 0) & (nonpreferred_mass <= 0) & (q > 0)
     ratio, multiplier, residual, iterations = _root(branch, cells, q, unseen)
+    if iterations and method != "mle" and isinstance(chosen, Power) and chosen.exponent > 1.0:
+        raise ValueError(
+            f"a power generator must have an exponent of at most 1 for a convex risk, got {chosen.exponent:g} and "
+            "pointwise minimisers that do not sum to one"
+        )
     used = (q * ratio).sum(axis=1)
     left_over = np.maximum(1.0 - used, 0.0)
     # Mass that no ratio absorbs goes to responses without evidence, else to those whose cost is linear there
@@ -120,6 +132,25 @@ def minimise_over_simplex(
     total = policy.sum(axis=1, keepdims=True)
     policy = np.where(total > 0, policy / np.where(total > 0, total, 1.0), q)
     return SimplexSolution(policy, multiplier, residual, residual <= 1e-10, iterations)
+
+
+def _check_masses(
+    preferred_mass: FloatArray, nonpreferred_mass: FloatArray, reference: FloatArray, alpha: FloatArray
+) -> tuple[int, ...]:
+    """Return the shape (problems, responses) that all arrays fit, or raise."""
+    shape = preferred_mass.shape
+    if len(shape) != 2 or nonpreferred_mass.shape != shape:
+        raise ValueError(
+            "preferred_mass and nonpreferred_mass must have one shape (problems, responses), "
+            f"got {shape} and {nonpreferred_mass.shape}"
+        )
+    if reference.shape not in (shape, (1, shape[1])):
+        raise ValueError(f"reference must have shape {shape} or {(1, shape[1])}, got {reference.shape}")
+    if alpha.shape not in ((shape[0],), (1,)):
+        raise ValueError(f"alpha must have shape {(shape[0],)} or (1,), got {alpha.shape}")
+    if (preferred_mass < 0).any() or (nonpreferred_mass < 0).any():
+        raise ValueError("preferred_mass and nonpreferred_mass must not be negative, got a negative mass")
+    return shape
 
 
 def _root(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.bregman import Generator, Power, get_generator
+from theory.bregman import Generator, get_generator
 from theory.checks import FloatArray, check_alpha, check_choice, check_positive, check_probabilities, check_same_shape
 from theory.kto_target import kto_policy
 from theory.losses import ddro_losses, dpo_losses, ipo_losses, kto_losses, mle_losses, rdro_losses, sft_losses
@@ -322,17 +322,18 @@ def _ratio_target(problem: FiniteProblem, method: str, options: _Options) -> Flo
             f"ddro with generator {generator.name} has no target where p_nonpreferred vanishes and p_preferred does "
             "not: its risk has no lower bound; got such a response"
         )
-    solution = minimise_over_simplex(
-        method, masses.preferred, masses.nonpreferred, problem.reference, options.alpha, generator
-    )
+    try:
+        solution = minimise_over_simplex(
+            method, masses.preferred, masses.nonpreferred, problem.reference, options.alpha, generator
+        )
+    except ValueError as error:
+        raise NoTargetError(f"the {method} target does not exist: {error}") from error
     if not solution.converged.all():
         x = int(np.argmin(solution.converged))
         raise NoTargetError(f"the {method} target was not found at prompt {x}: residual {solution.residual[x]:.3g}")
     convex = method != "ddro" or (
         generator.name == "logistic" and bool(np.all((options.alpha >= 1 / 3) & (options.alpha <= 2 / 3)))
     )
-    if isinstance(generator, Power) and generator.exponent > 1:
-        convex = False
     if not convex:
         _certify(problem, method, options, solution.policy, solution.multiplier)
     return solution.policy
@@ -343,10 +344,10 @@ def _certify(
 ) -> None:
     """Raise unless every response minimises its own Lagrangian: then there is no duality gap and the policy is global.
 
-    Logistic ddro is convex in the policy for alpha in [1/3, 2/3] only (derived here), and power generators above 1
-    are not convex near r = 0.
+    Logistic ddro is convex in the policy for alpha in [1/3, 2/3] only, and with the other generators nowhere for sure
+    (derived here).
     """
-    end = 1.0 / options.alpha[:, None] if method == "ddro" else np.full((problem.prompts, 1), 1e6)
+    end = 1.0 / options.alpha[:, None]
     scale = np.concatenate([np.geomspace(1e-12, 0.5, 400), 1.0 - np.geomspace(0.5, 1e-9, 400)])
     slack = 1e-10
 
