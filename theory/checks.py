@@ -74,7 +74,8 @@ def check_probabilities(name: str, values: ArrayLike) -> FloatArray:
     floats = check_nonnegative(name, values)
     if floats.ndim == 0 or floats.shape[-1] == 0:
         raise ValueError(f"{name} must have at least one response on its last axis, got shape {floats.shape}")
-    sums = floats.sum(axis=-1)
+    with np.errstate(over="ignore"):
+        sums = floats.sum(axis=-1)
     off = np.abs(sums - 1.0) > _SUM_TOLERANCE
     if off.any():
         worst = float(sums.flat[int(np.argmax(np.abs(sums - 1.0)))])

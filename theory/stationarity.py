@@ -168,7 +168,7 @@ class Numeric:
         nonpreferred = self._derivatives(cells, ratio, preferred=False)
         first = cells.preferred * preferred.first + cells.nonpreferred * nonpreferred.first
         second = cells.preferred * preferred.second + cells.nonpreferred * nonpreferred.second
-        return first / ratio, (second - first) / ratio**2
+        return first / ratio, (second - first) / ratio / ratio
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the ratios with the given phi, and their derivatives in phi; ends of the range where none has it."""
