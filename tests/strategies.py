@@ -97,10 +97,8 @@ def samples(draw, responses: int = 4, largest: int = 30):
     """Single-prompt problems under assumption M with counts (responses,) in their support; no class is empty."""
     problem = draw(problems(responses=responses))
     counts = st.lists(st.integers(0, largest), min_size=responses, max_size=responses).map(np.array)
-    preferred, nonpreferred = draw(counts), draw(counts)
-    preferred[draw(st.integers(0, responses - 1))] += 1
-    nonpreferred[draw(st.integers(0, responses - 1))] += 1
-    return Sample(problem, preferred, nonpreferred)
+    one = st.integers(0, responses - 1).map(lambda y: np.eye(responses, dtype=np.int64)[y])
+    return Sample(problem, draw(counts) + draw(one), draw(counts) + draw(one))
 
 
 def log_ratios(limit: float = 30.0, size: int = 6):
