@@ -34,6 +34,8 @@ __all__ = ["BLOCK", "StudyResult", "Task", "run_study", "run_task"]
 BLOCK = 250
 """Replicates of a task: enough for batched solvers to be quick, few enough that a kill costs a second."""
 
+# Columns of metrics beside those that all rows of a task share.
+_OWN = {"method": str, "replicate": int, "status": str, "metric": str, "value": float, "exact": float}
 _RUNS = b"relratio.runs"  # where a part's Parquet metadata keep what became of each method
 
 
@@ -167,10 +169,10 @@ def run_task(task: Task) -> tuple[int, bytes]:
     """
     with threadpool_limits(limits=1):  # processes are the parallelism; BLAS threads would fight over the same cores
         frames, runs = _run_methods(task)
-    columns = [*task.columns, "method", "replicate", "status", "metric", "value", "exact"]
+    columns = [*task.columns, *_OWN]
     metrics = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     table = pa.Table.from_pandas(metrics.assign(**task.columns)[columns], schema=_schema(task), preserve_index=False)
-    return task.index, parquet_bytes(table.replace_schema_metadata({_RUNS: canonical_json(runs)}))
+    return task.index, parquet_bytes(table.replace_schema_metadata({_RUNS: json.dumps(runs)}))
 
 
 def _run_exact(study: StudyConfig, store: Store) -> StudyResult:
@@ -291,7 +293,7 @@ def _run_row(
 def _collect(parts: Sequence[pa.Table]) -> dict[str, pa.Table]:
     """Return the tables of a study from its parts, in the order of the tasks."""
     runs = pd.DataFrame([run for part in parts for run in _runs(part)])
-    timing = runs[[*runs.columns[: runs.columns.get_loc("first_replicate")], "replicates", "seconds"]]
+    timing = runs[[*parts[0].schema.names[: -len(_OWN)], "method", "block", "replicates", "seconds"]]
     runs = runs.drop(columns="seconds")
     metrics = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
     raised = _rows_of_raised(runs, metrics)
@@ -333,8 +335,7 @@ def _schema(task: Task) -> pa.Schema:
     """Return the columns of metrics with their types, which do not depend on what a task found."""
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     shared = {name: types[type(value)] for name, value in task.columns.items()}
-    own = {"method": str, "replicate": int, "status": str, "metric": str, "value": float, "exact": float}
-    return pa.schema(shared | {name: types[kind] for name, kind in own.items()})
+    return pa.schema(shared | {name: types[kind] for name, kind in _OWN.items()})
 
 
 def _runs(part: pa.Table) -> list[dict[str, Any]]:
