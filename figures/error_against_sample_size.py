@@ -18,13 +18,14 @@ from figures.tables import only_series
 __all__ = ["TABLES", "draw", "plot_error_against_n"]
 
 _SUMMARY = ("world", "n", "method", "metric", "share_ok", "mean", "low", "high", "exact")
-_RATES = ("world", "method", "metric", "slope", "low", "high")
+_RATES = ("world", "method", "metric", "slope", "low", "high", "lack_of_fit_p")
 TABLES = {"consistency/summary": _SUMMARY, "consistency/rates": _RATES}
 """Tables read, with the columns needed."""
 
 _WORLDS = {"hodge": "cyclic preferences (hodge)", "arena": "real votes (arena)"}
 _METRICS = {"tv_preferred": "TV distance to preferred law", "tv_target": "TV distance to own exact target"}
-_FAILED = "†"
+_FAILED, _NOT_STRAIGHT = "†", "*"
+_LEAST_P = 0.01
 # A total variation below this is the rounding of an exact target that is the preferred law itself.
 _ZERO = 1e-8
 
@@ -54,7 +55,8 @@ def plot_error_against_n(
     -------
     Axes
         One line for each method with the 95 % interval of the mean as a band, and a thin line at the error of its
-        exact target where that is not 0. The legend holds slopes of log error on log n with 95 % intervals.
+        exact target where that is not 0. The legend holds slopes of log error on log n with 95 % intervals, and marks
+        methods some of whose fits failed (dagger) and slopes of lines that do not fit (star).
 
     Raises
     ------
@@ -66,19 +68,20 @@ def plot_error_against_n(
     for index, method in enumerate(name for name in METHOD_STYLES if name in set(rows["method"])):
         style, line = METHOD_STYLES[method], rows[rows["method"] == method]
         mark = _FAILED if (line["share_ok"] < 1).any() else ""
-        label = f"{style.label}{mark}  {slopes.get(method, 'no slope')}"
+        floor = line["exact"].max()
+        without = f"tends to {floor:.2g}" if floor > _ZERO else "no slope"
+        label = f"{style.label}{mark}  {slopes.get(method, without)}"
         # Open markers inside each other: some methods agree to the width of a line.
         points = {**style.points(), "markerfacecolor": "none", "markersize": max(6.5 - 1.2 * index, 2.5)}
         ax.loglog(line["n"], line["mean"], label=label, **points)
         ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.25, linewidth=0)
-        floor = line["exact"].max()
-        if metric != "tv_target" and floor > _ZERO:
+        if floor > _ZERO:
             ax.axhline(floor, linewidth=0.7, **style.line())
     ax.set(xlabel="labelled examples n", ylabel=_METRICS.get(metric, metric), title=_WORLDS.get(world, world))
     ax.yaxis.set_minor_formatter(NullFormatter())
     low, high = rows["mean"].min(), rows["mean"].max()
     # The lower left corner is empty as errors fall: lower the axis until the legend fits there.
-    ax.set_ylim(low * (low / high) ** 0.35, high * 1.6)
+    ax.set_ylim(low * (low / high) ** 0.6, high * 1.6)
     ax.legend(loc="lower left", title="slope [95 % interval]", alignment="left")
     return ax
 
@@ -105,16 +108,13 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
             plot_error_against_n(summary, rates, world, metric, ax=axes[i, j])
             points = _select(summary, world, metric)
             fitted = rates[(rates["world"] == world) & (rates["metric"] == metric)]
-            fitted = fitted.set_index("method")[["slope", "low", "high"]].add_prefix("fitted_")
+            fitted = fitted.set_index("method")[["slope", "low", "high", "lack_of_fit_p"]].add_prefix("fitted_")
             parts.append(points.join(fitted, on="method").assign(panel="abcd"[len(_METRICS) * i + j]))
     letter(axes)
     note = (
-        "bands: 95 % intervals of the mean; thin horizontal lines: exact targets other than the preferred law itself"
-        + (
-            f"\n{_FAILED} some fits failed, means over the others"
-            if any((part["share_ok"] < 1).any() for part in parts)
-            else ""
-        )
+        "bands: 95 % intervals of the mean; thin horizontal lines: exact targets other than the preferred law itself\n"
+        f"{_FAILED} some fits failed, means over the others   "
+        f"{_NOT_STRAIGHT} a straight line does not fit (p < {_LEAST_P:g})"
     )
     figure.supxlabel(note, fontsize=7)
     return Drawing(figure, pd.concat(parts, ignore_index=True))
@@ -137,5 +137,9 @@ def _slopes(rates: pd.DataFrame, world: str, metric: str) -> dict[str, str]:
     rows = only_series(rates[(rates["world"] == world) & (rates["metric"] == metric)], ["method"]).dropna(
         subset=["slope"]
     )
-    texts = {row.method: f"{row.slope:z.2f} [{row.low:z.2f}, {row.high:z.2f}]" for row in rows.itertuples()}
-    return {method: text.replace("-", "\N{MINUS SIGN}") for method, text in texts.items()}
+    texts = {}
+    for row in rows.itertuples():
+        mark = _NOT_STRAIGHT if row.lack_of_fit_p < _LEAST_P else ""
+        text = f"{row.slope:z.3f} [{row.low:z.3f}, {row.high:z.3f}]{mark}"
+        texts[row.method] = text.replace("-", "\N{MINUS SIGN}")
+    return texts

@@ -12,7 +12,7 @@ SIZES = (100, 1_000, 10_000, 100_000)
 METHODS = ("sft", "rdro", "ddro", "mle", "dpo")
 
 
-def summary_row(value, *, exact=np.nan, spread=0.1, share_ok=1.0, **keys):
+def summary_row(value, *, exact=None, spread=0.1, share_ok=1.0, **keys):
     """Return one row of a summary around a value."""
     spread = spread * abs(value)
     interval = {"low": value - spread, "high": value + spread}
@@ -33,6 +33,8 @@ def write_tables(folder, *, factor=1.0):
     for name, table in tables.items():
         path = folder / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
+        if "exact" in table:
+            table = table.astype({"exact": "Float64"})  # pandas' NA where a method has no target
         table.to_parquet(path)
     return folder
 
@@ -74,4 +76,5 @@ def _consistency(factor):
 def _rates(factor):
     keys = itertools.product(("bradley_terry", "hodge", "arena"), METHODS, ("tv_preferred", "tv_target"))
     slopes = {"slope": -0.5 * factor, "low": -0.5 * factor - 0.01, "high": -0.5 * factor + 0.01}
-    return pd.DataFrame([{"world": w, "method": m, "metric": t, **slopes} for w, m, t in keys])
+    rows = [{"world": w, "method": m, "metric": t, **slopes, "lack_of_fit_p": 0.3} for w, m, t in keys]
+    return pd.DataFrame([row for row in rows if (row["method"], row["metric"]) != ("dpo", "tv_preferred")])

@@ -2,7 +2,6 @@
 
 import json
 import pkgutil
-import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -173,14 +172,33 @@ def test_unknown_quantity_and_unknown_panel_are_refused(results):
         figures.plot_error_against_n(*consistency.values(), "moon", "tv_target", ax=Figure().subplots())
 
 
-def test_failed_fits_and_lacking_slopes_are_said(results):
+def legend_of_errors(summary, rates):
+    """Return the legend of the panel of errors to the preferred law in the world hodge, by method."""
+    ax = figures.plot_error_against_n(summary, rates, ax=Figure().subplots())
+    labels = [text.get_text().replace("\N{MINUS SIGN}", "-") for text in ax.get_legend().get_texts()]
+    return dict(label.split("  ") for label in labels), ax
+
+
+def test_legend_says_slopes_floors_failed_fits_and_lines_that_do_not_fit(results):
     tables = read_tables(results, load_figure("error_against_sample_size").TABLES)
     summary, rates = tables["consistency/summary"], tables["consistency/rates"]
-    ax = figures.plot_error_against_n(summary, rates[rates["method"] != "sft"], ax=Figure().subplots())
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert [label for label in labels if "†" in label] == [label for label in labels if label.startswith("DPO")]
-    assert [label for label in labels if label.endswith("no slope")] == ["SFT  no slope"]
-    assert re.fullmatch(r"RDRO  \N{MINUS SIGN}0.50 \[\N{MINUS SIGN}0.51, \N{MINUS SIGN}0.49\]", labels[0])
+    rates = rates[rates["method"] != "sft"]
+    rates.loc[rates["method"] == "mle", "lack_of_fit_p"] = 1e-9
+    legend, ax = legend_of_errors(summary, rates)
+    slope = "-0.500 [-0.510, -0.490]"
+    assert legend == {"RDRO": slope, "DDRO": slope, "MLE": f"{slope}*", "SFT": "no slope", "DPO†": "tends to 0.2"}
+    floors = [line.get_ydata()[0] for line in ax.get_lines() if line.get_transform() != ax.transData]
+    assert floors == [0.2]
+
+
+def test_method_without_exact_target_has_no_floor(results):
+    tables = read_tables(results, load_figure("error_against_sample_size").TABLES)
+    summary = tables["consistency/summary"].assign(
+        exact=pd.array([pd.NA] * len(tables["consistency/summary"]), "Float64")
+    )
+    legend, ax = legend_of_errors(summary, tables["consistency/rates"])
+    assert legend["DPO†"] == "no slope"
+    assert all(line.get_transform() == ax.transData for line in ax.get_lines())
 
 
 def test_svg_is_written_too_and_every_format_has_metadata(tmp_path):
