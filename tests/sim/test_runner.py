@@ -1,0 +1,236 @@
+"""Studies give the same results however they are run, interrupted or extended, and lose no failure."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from sim import runner
+from sim.runner import BLOCK, run_study
+from sim.seeds import SeedKey
+from sim.simulation import simulate
+from sim.store import digest
+from sim.study import load_study, parse_study
+from sim.worlds import build_world
+from tests.sim.small_study import SMALL, small_study
+
+SWEPT = ["study", "world", "n", "alpha"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Return the small study's result, which tests only read."""
+    return run_study(small_study(), tmp_path_factory.mktemp("small"))
+
+
+def rows_of(table, **wanted):
+    """Return the rows that have the wanted values."""
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    return table.reset_index(drop=True)
+
+
+def test_tables_have_their_columns_and_all_rows(small):
+    metrics, summary, runs = (small.table(name) for name in ("metrics", "summary", "runs"))
+    assert metrics.columns.tolist() == [*SWEPT, "method", "replicate", "status", "metric", "value", "exact"]
+    assert summary.columns.tolist() == [
+        *(*SWEPT, "method", "metric", "replicates", "share_ok", "share_nonconverged", "share_diverged", "share_error"),
+        *("finite", "mean", "standard_error", "low", "high", "median", "q025", "q975", "exact"),
+    ]
+    assert small.table("rates").columns.tolist()[:5] == ["study", "world", "alpha", "method", "metric"]
+    timing = small.table("timing")
+    assert timing.columns.tolist() == [*SWEPT, "method", "block", "replicates", "seconds"]
+    assert (timing["seconds"] > 0).all()
+    # 2 worlds x 2 alphas x 3 sizes, in 2 blocks; 6 metrics of rdro and 4 of dpo.
+    assert len(runs) == 12 * 2 * 2 and len(metrics) == 12 * 260 * 10 and len(summary) == 12 * 10
+    assert (summary["replicates"] == 260).all()
+    assert small.tasks == small.computed == 24 and small.errors == ()
+    settings = json.loads((small.folder / "config.json").read_text())
+    assert settings == small_study().settings("quick")
+
+
+def test_every_replicate_is_there_once_and_in_order(small):
+    for _, group in small.table("metrics").groupby([*SWEPT, "method", "metric"], sort=False):
+        assert group["replicate"].tolist() == list(range(260))
+
+
+def test_runs_say_how_to_repeat_them(small):
+    metrics, run = small.table("metrics"), small.table("runs").to_dict("records")[-2]
+    assert (run["method"], run["block"], run["first_replicate"], run["replicates"]) == ("rdro", 1, BLOCK, 10)
+    world = {**SMALL["worlds"][1], "alpha": 0.5}
+    key = SeedKey.of(7, world, 1000, 1)
+    assert run["seed_key"] == str(key)
+    counts = build_world(world).sample(1000, 10, key.stream("data"))
+    again = simulate(build_world(world), "rdro", 1000, 10, np.random.default_rng(0), counts=counts)
+    saved = rows_of(metrics, world="other", n=1000, alpha=0.5, method="rdro", metric="tv_target")["value"][BLOCK:]
+    np.testing.assert_array_equal(saved.to_numpy(), again.metrics["tv_target"])
+
+
+def test_runs_count_statuses_as_metrics_do(small):
+    runs, metrics = small.table("runs"), small.table("metrics")
+    assert (runs["ok"] + runs["nonconverged"] + runs["diverged"] + runs["error"] == runs["replicates"]).all()
+    for status in ("ok", "diverged"):
+        counted = rows_of(metrics, status=status, metric="tv_preferred").groupby("method").size()
+        assert (
+            runs.groupby("method")[status].sum().to_dict() == counted.reindex(["dpo", "rdro"], fill_value=0).to_dict()
+        )
+    assert runs["diverged"].sum() > 0  # dpo at n = 40: otherwise the comparison above would be empty
+
+
+def test_results_do_not_depend_on_the_number_of_workers(small, tmp_path):
+    run_study(small_study(), tmp_path, jobs=2)
+    assert digest(tmp_path / "small") == digest(small.folder)
+
+
+def test_a_second_run_has_nothing_to_do(small):
+    before = {path: path.stat().st_mtime_ns for path in small.folder.rglob("*.parquet")}
+    again = run_study(small_study(), small.folder.parent)
+    assert again.computed == 0 and again.tasks == 24
+    assert {path: path.stat().st_mtime_ns for path in small.folder.rglob("*.parquet")} == before
+
+
+def test_a_damaged_part_is_computed_again_and_nothing_else(small, tmp_path, capsys):
+    result = run_study(small_study(), tmp_path)
+    part = sorted((result.folder / "parts").iterdir())[5]
+    part.write_bytes(part.read_bytes()[:-100])
+    again = run_study(small_study(), tmp_path)
+    assert again.computed == 1
+    assert f"{part} does not match its checksum" in capsys.readouterr().err
+    assert digest(again.folder) == digest(small.folder)
+
+
+def test_a_damaged_table_is_collected_again(tmp_path):
+    study = small_study(profiles={"quick": {"n": [40], "replicates": 3}})
+    before = digest(run_study(study, tmp_path).folder)
+    (tmp_path / "small" / "metrics.parquet").write_bytes(b"damaged")
+    again = run_study(study, tmp_path)
+    assert again.computed == 0 and digest(again.folder) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"methods": [{"label": "new", "method": "mle"}, *SMALL["methods"]]},
+        {"worlds": [{**SMALL["worlds"][0], "name": "new"}, *SMALL["worlds"]]},
+        {"vary": {"alpha": [0.8, 0.3, 0.5]}},
+        {"profiles": {"quick": {"n": [80, 40, 200, 1000], "replicates": 260}}},
+    ],
+    ids=["method", "world", "swept value", "sample size"],
+)
+def test_an_addition_changes_no_other_result(small, tmp_path, changes):
+    old = small.table("metrics")
+    new = run_study(small_study(**changes), tmp_path).table("metrics")
+    kept = new.merge(old[[*SWEPT, "method"]].drop_duplicates(), on=[*SWEPT, "method"])
+    assert len(new) > len(kept) == len(old)
+    order = [*SWEPT, "method", "metric", "replicate"]
+    pd.testing.assert_frame_equal(
+        kept.sort_values(order, ignore_index=True), old.sort_values(order, ignore_index=True), check_exact=True
+    )
+
+
+def test_all_methods_see_the_same_data(tmp_path):
+    methods = [{"label": label, "method": "rdro"} for label in ("first", "second")]
+    metrics = run_study(small_study(methods=methods), tmp_path, profile="smoke").table("metrics")
+    first, second = (rows_of(metrics, method=label)["value"] for label in ("first", "second"))
+    assert first.nunique() > 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_changed_settings_are_refused(small):
+    with pytest.raises(ValueError, match="a study must resume with the settings it began with, got seed: 7 -> 8"):
+        run_study(small_study(seed=8), small.folder.parent)
+
+
+def test_the_rates_of_a_consistent_method_are_near_one_half(small):
+    rates = rows_of(small.table("rates"), method="rdro", metric="tv_target")
+    # n = 40 is far from the limit, so the slope is not -1/2 to its standard error; 0.1 tells it from -1/4 and -1.
+    assert len(rates) == 4 and np.abs(rates["slope"] + 0.5).max() < 0.1
+
+
+def failing(real, *, n):
+    """Return `simulate` that raises for dpo at one sample size."""
+
+    def simulate_or_fail(world, method, size, *arguments, **options):
+        if method == "dpo" and size == n:
+            raise RuntimeError("a fault\nover two lines")
+        return real(world, method, size, *arguments, **options)
+
+    return simulate_or_fail
+
+
+def test_a_method_that_raises_is_recorded_and_the_rest_finishes(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "simulate", failing(simulate, n=200))
+    result = run_study(small_study(), tmp_path)
+    runs, summary = result.table("runs"), result.table("summary")
+    raised = rows_of(runs, status="error")
+    assert len(result.errors) == len(raised) == 8
+    assert set(raised["method"]) == {"dpo"} and set(raised["n"]) == {200}
+    assert (raised["message"] == "RuntimeError: a fault over two lines").all()
+    assert (raised["error"] == raised["replicates"]).all() and (raised["ok"] == 0).all()
+    key = SeedKey.of(7, {**SMALL["worlds"][0], "alpha": 0.3}, 200, 0)
+    assert result.errors[0] == f"dpo in laws at n = 200, seed key {key}: RuntimeError: a fault over two lines"
+    lost = rows_of(summary, method="dpo", n=200)
+    assert len(lost) == 4 * 4 and (lost["share_error"] == 1.0).all() and (lost["replicates"] == 260).all()
+    kept = result.table("metrics").query("method != 'dpo' or n != 200").reset_index(drop=True)
+    expected = small.table("metrics").query("method != 'dpo' or n != 200").reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, expected, check_exact=True)
+    # Once the fault is mended, the same command tries the failed tasks again, and them alone.
+    monkeypatch.undo()
+    mended = run_study(small_study(), tmp_path)
+    assert (mended.computed, mended.errors) == (8, ())
+    assert digest(mended.folder) == digest(small.folder)
+
+
+def test_data_that_cannot_be_drawn_are_an_error_of_every_method(tmp_path, monkeypatch):
+    def broken(spec):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(runner, "build_world", broken)
+    runner._world.cache_clear()
+    result = run_study(small_study(), tmp_path, profile="smoke")
+    runs = result.table("runs")
+    assert len(result.errors) == len(runs) == 8 and (runs["message"] == "MemoryError: no room").all()
+    summary = result.table("summary")
+    assert set(summary["metric"]) == {"tv_preferred"} and (summary["share_error"] == 1.0).all()
+    assert (summary["replicates"] == 3).all() and len(result.table("rates")) == 0
+
+
+def test_an_exact_study_writes_its_table(tmp_path):
+    table = {"name": "shapes", "kind": "exact", "question": "?", "table": "ratio_shapes"}
+    study = parse_study(table | {"parameters": {"alphas": [0.5], "points": 3}})
+    first, second = run_study(study, tmp_path), run_study(study, tmp_path)
+    assert (first.computed, second.computed) == (1, 0)
+    assert first.table("table")["relative_ratio"].max() < 2.0
+    assert {path.name for path in first.folder.iterdir()} == {".lock", "checksums.json", "config.json", "table.parquet"}
+
+
+def test_pooled_weighting_is_flagged_where_balanced_succeeds(tmp_path):
+    # The controls of the shipped study: balanced must find p+ at alpha = .2, pooled must be seen to miss it.
+    summary = run_study("class_weighting", tmp_path, profile="smoke").table("summary")
+    rows = rows_of(summary, metric="tv_preferred", alpha=0.2).set_index("method")
+    assert rows.loc["balanced", "exact"] == pytest.approx(0.0, abs=1e-9)
+    # At n = 10^4 the error of 2,000 preferred examples over three responses is about (3 / 2000)^(1/2) / 2 = .02.
+    assert rows.loc["balanced", "mean"] < 0.02 < 0.3 < rows.loc["pooled", "low"]
+    assert rows.loc["pooled", "exact"] == pytest.approx(rows.loc["pooled", "mean"], abs=0.02)
+
+
+def test_relative_estimates_are_bounded_where_direct_ones_are_infinite(tmp_path):
+    metrics = run_study("boundedness", tmp_path, profile="smoke").table("metrics")
+    ok = rows_of(metrics, status="ok")
+    largest = rows_of(ok, metric="max_relative_estimate").groupby("alpha")["value"].max()
+    assert (largest <= (1 + 1e-12) / largest.index.to_numpy()).all()
+    assert rows_of(ok, metric="direct_infinite", n=1000)["value"].mean() > 0.9
+
+
+def test_parts_hold_their_runs(small):
+    part = pq.read_table(sorted((small.folder / "parts").iterdir())[0])
+    assert [run["method"] for run in json.loads(part.schema.metadata[b"relratio.runs"])] == ["rdro", "dpo"]
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_jobs_must_be_positive(tmp_path, jobs):
+    with pytest.raises(ValueError, match=f"jobs must be at least 1, got {jobs}"):
+        run_study(load_study("loss_shapes"), tmp_path, jobs=jobs)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,167 @@
+"""The store keeps whole parts only, for one writer and one configuration."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sim.store import digest, open_store, parquet_bytes
+
+SETTINGS = {"seed": 1, "profile": {"n": [10, 20], "replicates": 5}}
+TABLE = pa.table({"x": [1.5, 2.5]})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with two saved parts."""
+    with open_store(tmp_path / "study", SETTINGS) as store:
+        for index in (0, 3):
+            store.save_part(index, parquet_bytes(TABLE))
+    return tmp_path / "study"
+
+
+def parts_of(folder):
+    """Return the files of the parts."""
+    return sorted((folder / "parts").iterdir())
+
+
+def test_saved_parts_are_read_back(folder):
+    with open_store(folder, SETTINGS) as store:
+        parts = store.parts()
+    assert sorted(parts) == [0, 3] and all(part.equals(TABLE) for part in parts.values())
+    assert json.loads((folder / "config.json").read_text()) == SETTINGS
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "misnamed"])
+def test_a_damaged_part_is_named_and_dropped(folder, capsys, damage):
+    path = parts_of(folder)[0]
+    content = bytearray(path.read_bytes())
+    if damage == "misnamed":
+        path = path.rename(path.with_name("000000.parquet"))
+    else:
+        content[20] ^= 1
+        path.write_bytes({"truncated": content[:-9], "altered": content, "empty": b""}[damage])
+    with open_store(folder, SETTINGS) as store:
+        assert list(store.parts()) == [3]
+    assert capsys.readouterr().err == f"{path} does not match its checksum and is computed again\n"
+    assert not path.exists()
+
+
+def test_a_part_of_other_settings_is_not_taken_over(folder, capsys):
+    (folder / "config.json").unlink()
+    with open_store(folder, SETTINGS | {"seed": 2}) as store:
+        assert store.parts() == {}
+    assert capsys.readouterr().err.count("does not match its checksum") == 2
+
+
+def test_what_a_kill_left_half_written_is_swept_away(folder):
+    leftovers = [folder / "parts" / "000001-0.parquet.tmp", folder / "metrics.parquet.tmp"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    with open_store(folder, SETTINGS) as store:
+        assert list(store.parts()) == [0, 3]
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
+def test_a_write_that_fails_leaves_no_part(folder, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with open_store(folder, SETTINGS) as store:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            store.save_part(1, parquet_bytes(TABLE))
+        assert list(store.parts()) == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"seed": 2, "profile": SETTINGS["profile"]}, "seed: 1 -> 2"),
+        ({"seed": 1, "profile": {"n": [10, 40], "replicates": 5}}, r"profile.n\[1\]: 20 -> 40"),
+        ({"seed": 1, "profile": {"n": [10], "replicates": 5}}, r"profile.n: \[10, 20\] -> \[10\]"),
+        ({"seed": 1}, "profile: .* -> .nothing."),
+        (SETTINGS | {"table": "t"}, "table: .nothing. -> .t."),
+    ],
+)
+def test_changed_settings_are_refused_with_the_difference_and_the_remedies(folder, settings, difference):
+    message = f"resume with the settings it began with, got {difference}. Remedies: choose another --output, or delete"
+    with pytest.raises(ValueError, match=message), open_store(folder, settings):
+        pass
+    with open_store(folder, SETTINGS) as store:
+        assert len(store.parts()) == 2
+
+
+def test_many_differences_are_cut_short(folder):
+    with pytest.raises(ValueError, match="; and 3 more"), open_store(folder, dict.fromkeys("abcdef", 0)):
+        pass
+
+
+def test_settings_that_are_no_json_are_refused(folder):
+    (folder / "config.json").write_text('{"seed": ')
+    with (
+        pytest.raises(ValueError, match=r"config\.json must be the JSON that an earlier run wrote"),
+        open_store(folder, SETTINGS),
+    ):
+        pass
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended(folder):
+    code = "import sys; from pathlib import Path; from sim.store import open_store\n"
+    code += f"with open_store(Path({str(folder)!r}), {SETTINGS!r}): print('open', flush=True); sys.stdin.read()"
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True, cwd=root) as first:
+        try:
+            assert first.stdout.readline() == "open\n"
+            message = f"written by one process at a time, got .* in use by process {first.pid}"
+            with pytest.raises(OSError, match=message), open_store(folder, SETTINGS):
+                pass
+        finally:
+            first.kill()
+    with open_store(folder, SETTINGS) as store:  # the lock of a killed process is gone
+        assert len(store.parts()) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OSError, match=r"must go to a folder that can be written, got .*file/study: Not a directory"),
+        open_store(tmp_path / "file" / "study", SETTINGS),
+    ):
+        pass
+
+
+def test_tables_are_complete_when_all_are_there_and_unaltered(folder):
+    with open_store(folder, SETTINGS) as store:
+        assert not store.tables_are_complete()
+        store.save_tables({"runs": TABLE, "metrics": TABLE})
+        assert store.tables_are_complete()
+        (folder / "runs.parquet").write_bytes(b"altered")
+        assert not store.tables_are_complete()
+        store.save_tables({"runs": TABLE, "metrics": TABLE})
+        (folder / "metrics.parquet").unlink()
+        assert not store.tables_are_complete()
+        store.save_tables({"runs": TABLE, "metrics": TABLE})
+        store.discard_tables()
+        assert not store.tables_are_complete()
+
+
+def test_digest_covers_runs_and_metrics_alone(folder):
+    with open_store(folder, SETTINGS) as store:
+        store.save_tables({"runs": TABLE, "metrics": TABLE, "timing": TABLE})
+        first = digest(folder)
+        store.save_tables({"timing": TABLE.slice(1)})
+        assert digest(folder) == first
+        store.save_tables({"metrics": TABLE.slice(1)})
+        assert digest(folder) != first
+
+
+def test_equal_tables_give_equal_bytes_that_parquet_reads():
+    content = parquet_bytes(pa.table({"x": [1.5, 2.5]}))
+    assert content == parquet_bytes(TABLE)
+    assert pq.read_table(pa.BufferReader(content)).equals(TABLE)
