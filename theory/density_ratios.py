@@ -263,7 +263,7 @@ def direct_from_relative(relative: ArrayLike, alpha: ArrayLike) -> FloatArray:
     if outside.any():
         bound = np.broadcast_to(1.0 / weight, r.shape)[outside][0]
         raise ValueError(f"relative must lie in [0, 1/alpha] = [0, {bound:g}], got {r[outside][0]:g}")
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         ratio = np.divide((1.0 - weight) * r, np.maximum(1.0 - weight * r, 0.0))
     return np.where(r == 1.0, 1.0, np.where(r == 1.0 / weight, np.inf, ratio))
 

@@ -74,7 +74,7 @@ def kl_divergence(p: ArrayLike, q: ArrayLike) -> FloatArray:
     0.143841
     """
     first, second = _laws(p, q)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # log1p keeps the digits of a ratio near one; a plain log keeps those of a ratio far from one.
         relative = (first - second) / second
         logs = np.where(np.abs(relative) < 0.5, np.log1p(relative), np.log(first) - np.log(second))
@@ -138,7 +138,7 @@ def chi_square_divergence(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """
     first, second = _laws(p, q)
     terms = np.zeros_like(first)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         np.divide((first - second) ** 2, second, out=terms, where=first != second)
     return np.asarray(terms.sum(axis=-1))
 
