@@ -1,11 +1,14 @@
 """Running studies: blocks of replicates in parallel processes, resumable, equal for any number of workers."""
 
+import contextlib
 import importlib.metadata
 import itertools
 import json
 import platform
 import time
+import warnings
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -126,7 +129,7 @@ def run_study(
     ValueError, ImportError
         If the study is not valid, or the folder holds results of other settings.
     OSError
-        If the folder cannot be written, or another process writes to it.
+        If the folder cannot be written, another process writes to it, or a worker process was killed.
     KeyboardInterrupt
         If the user interrupts; what is saved, and how to go on, is the message.
 
@@ -206,21 +209,26 @@ def _compute(
     missing: Sequence[Task], store: Store, parts: dict[int, pa.Table], jobs: int, title: str, total: int
 ) -> None:
     """Run tasks in parallel and save each as soon as it is done; `parts` is filled."""
-    finished = total - len(missing)
-    with tqdm(total=total, initial=finished, desc=title, unit="task", disable=None) as bar:
-        try:
-            # No more processes than tasks: starting one costs more than many a task.
-            workers = Parallel(n_jobs=min(jobs, max(len(missing), 1)), return_as="generator_unordered")
-            for index, content in workers(delayed(run_task)(task) for task in missing):
-                store.save_part(index, content)
-                parts[index] = pq.read_table(pa.BufferReader(content))
-                finished += 1
-                bar.update()
-        except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(
-                f"{finished} of {total} tasks of {title} are saved in {store.folder}; "
-                "the same command goes on from there"
-            ) from stop
+    # No more processes than tasks: starting one costs more than many a task.
+    parallel = Parallel(n_jobs=min(jobs, max(len(missing), 1)), return_as="generator_unordered")
+    bar = tqdm(total=total, initial=total - len(missing), desc=title, unit="task", disable=None)
+    try:
+        with bar, warnings.catch_warnings():
+            # What joblib says when it is interrupted; the message below says it better.
+            warnings.filterwarnings("ignore", message=r".*You could benefit from adjusting the input task iterator")
+            with contextlib.closing(parallel(delayed(run_task)(task) for task in missing)) as results:
+                for index, content in results:
+                    store.save_part(index, content)
+                    parts[index] = pq.read_table(pa.BufferReader(content))
+                    bar.update()
+    except (KeyboardInterrupt, BrokenProcessPool) as stop:
+        saved = f"{store.saved_parts()} of {total} tasks of {title} are saved in {store.folder}; "
+        if isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"{saved}the same command goes on from there") from stop
+        raise OSError(
+            "a worker process must live until its task is done, got one that was killed, perhaps for lack of memory; "
+            f"{saved}the same command with fewer --jobs goes on from there"
+        ) from stop
 
 
 def _run_methods(task: Task) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:

@@ -59,6 +59,10 @@ class Store:
         self._parts_folder.mkdir(exist_ok=True)
         _replace(self._parts_folder / f"{index:06d}-{self._checksum(content)}.parquet", content)
 
+    def saved_parts(self) -> int:
+        """Return the number of parts on disk."""
+        return len(list(self._parts_folder.glob("*.parquet")))
+
     def save_tables(self, tables: Mapping[str, pa.Table]) -> None:
         """Save the collected tables, and at last the list of their checksums, which says that they are complete."""
         checksums = {}

@@ -20,7 +20,7 @@ SMALL = {
         # Unpaired data are matched at random for dpo, so it draws from a stream of its own.
         {"label": "dpo", "method": "dpo", "beta": 1.0},
     ],
-    "vary": {"alpha": [0.3, 0.5]},
+    "vary": {"alpha": [0.3]},
     # Two blocks of replicates, the second one not full.
     "profiles": {"quick": {"n": [40, 200, 1000], "replicates": 260}, "smoke": {"n": [40], "replicates": 3}},
 }
