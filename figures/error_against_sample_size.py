@@ -55,8 +55,9 @@ def plot_error_against_n(
     -------
     Axes
         One line for each method with the 95 % interval of the mean as a band, and a thin line at the error of its
-        exact target where that is not 0. The legend holds slopes of log error on log n with 95 % intervals, and marks
-        methods some of whose fits failed (dagger) and slopes of lines that do not fit (star).
+        exact target where that is not 0. Crosses are means over the rest where some fits failed. The legend holds
+        slopes of log error on log n with 95 % intervals, a star where a straight line does not fit, and, after a
+        dagger, the largest share of failed fits at one sample size.
 
     Raises
     ------
@@ -67,13 +68,15 @@ def plot_error_against_n(
     rows, slopes = _select(summary, world, metric), _slopes(rates, world, metric)
     for index, method in enumerate(name for name in METHOD_STYLES if name in set(rows["method"])):
         style, line = METHOD_STYLES[method], rows[rows["method"] == method]
-        mark = _FAILED if (line["share_ok"] < 1).any() else ""
+        failed = line[line["share_ok"] < 1]
+        mark = f" ({_FAILED}{100 * (1 - failed['share_ok'].min()):.3g} %)" if len(failed) else ""
         floor = line["exact"].max()
         without = f"tends to {floor:.2g}" if floor > _ZERO else "no slope"
         label = f"{style.label}{mark}  {slopes.get(method, without)}"
         # Open markers inside each other: some methods agree to the width of a line.
         points = {**style.points(), "markerfacecolor": "none", "markersize": max(6.5 - 1.2 * index, 2.5)}
         ax.loglog(line["n"], line["mean"], label=label, **points)
+        ax.plot(failed["n"], failed["mean"], color=style.colour, linestyle="none", marker="x", markersize=7)
         ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.25, linewidth=0)
         if floor > _ZERO:
             ax.axhline(floor, linewidth=0.7, **style.line())
@@ -113,7 +116,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     letter(axes)
     note = (
         "bands: 95 % intervals of the mean; thin horizontal lines: exact targets other than the preferred law itself\n"
-        f"{_FAILED} some fits failed, means over the others   "
+        f"crosses: some fits failed, means over the rest; {_FAILED} largest share of failed fits at one n; "
         f"{_NOT_STRAIGHT} a straight line does not fit (p < {_LEAST_P:g})"
     )
     figure.supxlabel(note, fontsize=7)

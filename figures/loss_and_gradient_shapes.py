@@ -21,7 +21,11 @@ __all__ = ["TABLES", "draw", "plot_loss_shapes"]
 TABLES = {"loss_shapes/table": ("method", "beyond_domain", "alpha", "preferred", "log_ratio", "loss", "derivative")}
 """Tables read, with the columns needed."""
 
-_FORMS = {("rdro", "none"): "-", ("ddro", "infinite"): "-", ("ddro", "extend"): (0, (1, 1))}
+_FORMS = {
+    ("rdro", "none"): METHOD_STYLES["rdro"].dash,
+    ("ddro", "infinite"): METHOD_STYLES["ddro"].dash,
+    ("ddro", "extend"): (0, (1, 1)),
+}
 _LABELS = {("rdro", "none"): "RDRO", ("ddro", "infinite"): "DDRO", ("ddro", "extend"): "DDRO continued"}
 _NOTE = (
     "shaded: within [\N{MINUS SIGN}1, 1], all of RDRO (the axis is logarithmic outside); "
@@ -50,8 +54,8 @@ def plot_loss_shapes(
     -------
     Axes
         One colour for each method, darker for larger alpha; dotted is DDRO continued, and thin vertical lines are the
-        edges of DDRO's domain. Derivatives have an axis that
-        is linear within [-1, 1], where all of RDRO lies, and logarithmic outside.
+        edges of DDRO's domain. Derivatives have an axis that is linear within [-1, 1], where all of RDRO lies, and
+        logarithmic outside.
 
     Raises
     ------
@@ -83,7 +87,9 @@ def plot_loss_shapes(
         )
         ax.yaxis.set_minor_locator(NullLocator())
     ylabel = {"loss": "loss (nats)", "derivative": "derivative in $u$"}[quantity]
-    ax.set(xlabel=r"log-ratio $u$ of policy to reference (nats)", ylabel=ylabel, title=_CLASSES[preferred])
+    ax.set(
+        xlabel=r"log-ratio $u$ of policy to reference (nats)", ylabel=ylabel, title=f"{quantity}, {_CLASSES[preferred]}"
+    )
     return ax
 
 
@@ -107,8 +113,6 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
         for ax, preferred in zip(row, (True, False), strict=True):
             plot_loss_shapes(table, quantity, preferred, ax=ax)
             ax.label_outer()
-    for ax in axes[1]:
-        ax.set_title("")
     letter(axes)
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel(_NOTE, fontsize=7)

@@ -88,7 +88,7 @@ def plot_direct_infinite_share(
         line = shares[shares["alpha"] == alpha]
         ax.semilogx(line["n"], line["mean"], label=style.label, **style.points())
         ax.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.2, linewidth=0)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set(xlabel="labelled examples n", title="direct estimate is infinite")
     ax.set(ylabel="share of samples", ylim=(-0.04, 1.04))
     ax.legend(loc="best")
@@ -118,8 +118,8 @@ def plot_largest_ratios(
     ratios = _select(table, list(_LARGEST))
     for alpha, style in _looks(ratios, styles):
         for metric, (fill, line, shift) in {
-            "max_relative_estimate": (style.colour, "-", 0.94),
-            "max_ratio": ("white", "--", 1.06),
+            "max_relative_estimate": (style.colour, "-", 0.92),
+            "max_ratio": ("white", "--", 1.08),
         }.items():
             series = ratios[(ratios["alpha"] == alpha) & (ratios["metric"] == metric)]
             spread = np.abs(series[["q025", "q975"]].to_numpy().T - series["median"].to_numpy())
@@ -132,7 +132,7 @@ def plot_largest_ratios(
             )
         ax.axhline(1.0 / alpha, color=style.colour, linewidth=0.6, linestyle=":")
     ax.set(xscale="log", yscale="log")
-    ax.set_ylim(top=12.0 * ratios["q975"].max())  # room for the legend above every bar
+    ax.set_ylim(top=6.0 * ratios["q975"].max())  # room for the legend above every bar
     ax.set(xlabel="labelled examples n", ylabel="ratio", title="largest relative ratio")
     handles = [
         Line2D([], [], color="0.3", marker="o", markerfacecolor=fill, linestyle=line, label=_LARGEST[metric])

@@ -186,9 +186,17 @@ def test_legend_says_slopes_floors_failed_fits_and_lines_that_do_not_fit(results
     rates.loc[rates["method"] == "mle", "lack_of_fit_p"] = 1e-9
     legend, ax = legend_of_errors(summary, rates)
     slope = "-0.500 [-0.510, -0.490]"
-    assert legend == {"RDRO": slope, "DDRO": slope, "MLE": f"{slope}*", "SFT": "no slope", "DPO†": "tends to 0.2"}
+    assert legend == {
+        "RDRO": slope,
+        "DDRO": slope,
+        "MLE": f"{slope}*",
+        "SFT": "no slope",
+        "DPO (†10 %)": "tends to 0.2",
+    }
     floors = [line.get_ydata()[0] for line in ax.get_lines() if line.get_transform() != ax.transData]
     assert floors == [0.2]
+    crosses = [line.get_xdata() for line in ax.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
+    assert len(crosses) == 1 and list(crosses[0]) == [100]  # the sample size at which fits of dpo failed
 
 
 def test_method_without_exact_target_has_no_floor(results):
@@ -197,7 +205,7 @@ def test_method_without_exact_target_has_no_floor(results):
         exact=pd.array([pd.NA] * len(tables["consistency/summary"]), "Float64")
     )
     legend, ax = legend_of_errors(summary, tables["consistency/rates"])
-    assert legend["DPO†"] == "no slope"
+    assert legend["DPO (†10 %)"] == "no slope"
     assert all(line.get_transform() == ax.transData for line in ax.get_lines())
 
 
