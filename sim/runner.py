@@ -5,6 +5,7 @@ import importlib.metadata
 import itertools
 import json
 import platform
+import signal
 import time
 import warnings
 from collections.abc import Sequence
@@ -209,8 +210,13 @@ def _compute(
     missing: Sequence[Task], store: Store, parts: dict[int, pa.Table], jobs: int, title: str, total: int
 ) -> None:
     """Run tasks in parallel and save each as soon as it is done; `parts` is filled."""
-    # No more processes than tasks: starting one costs more than many a task.
-    parallel = Parallel(n_jobs=min(jobs, max(len(missing), 1)), return_as="generator_unordered")
+    parallel = Parallel(
+        n_jobs=min(jobs, max(len(missing), 1)),  # starting a process costs more than many a task
+        return_as="generator_unordered",
+        backend="loky",
+        initializer=signal.signal,  # Ctrl-C reaches workers too: this process alone answers, and ends them
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
     bar = tqdm(total=total, initial=total - len(missing), desc=title, unit="task", disable=None)
     try:
         with bar, warnings.catch_warnings():
