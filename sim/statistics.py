@@ -15,6 +15,8 @@ _METRIC_COLUMNS = ("study", "world", "n", "method", "replicate", "status", "metr
 _FEWEST_POINTS = 3
 # Exact targets carry solver errors near 1e-10; a metric this close to zero there tends to zero.
 _ZERO = 1e-8
+# Below this share of successful fits a mean tells of the data sets that could be fitted, not of the method.
+_LEAST_OK = 0.99
 
 
 @dataclass(frozen=True)
@@ -190,13 +192,14 @@ def fit_rates(summary: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row a curve: study, world, swept settings, method, metric and the fields of `RateFit`. Points without two
-        finite values, or with a mean or an error of zero, have no logarithm or weight and are left out, as n_min,
-        n_max and points show.
+        finite values, or with a mean or an error of zero, have no logarithm or weight; points where 1 % of the fits
+        or more failed hold the survivors' mean. Both are left out, as n_min, n_max and points show.
 
     Examples
     --------
     >>> n = np.array([100, 1000, 10000])
     >>> curve = {"study": "s", "world": "w", "n": n, "method": "m", "metric": "tv_target", "exact": 0.0}
+    >>> curve |= {"share_ok": 1.0}
     >>> fit_rates(pd.DataFrame(curve | {"mean": 1 / n, "standard_error": 0.1 / n}))[["metric", "slope", "points"]]
           metric  slope  points
     0  tv_target   -1.0       3
@@ -207,6 +210,7 @@ def fit_rates(summary: pd.DataFrame) -> pd.DataFrame:
         & (summary["exact"].astype("Float64").abs() <= _ZERO).fillna(False).astype(bool)
         & (summary["mean"] > 0)
         & (summary["standard_error"] > 0)
+        & (summary["share_ok"] >= _LEAST_OK)
     ]
     rows = [
         dict(zip(keys, key, strict=True)) | asdict(fit_rate(curve))

@@ -139,7 +139,7 @@ def test_two_points_are_not_a_rate():
 def summary_of(metric, exact, *, alpha=0.5, rows=5):
     """Return a summary of one curve with slope -1/2."""
     keys = {"study": "s", "world": "w", "n": N, "alpha": alpha, "method": "m", "metric": metric}
-    numbers = {"mean": 1 / np.sqrt(N), "standard_error": 0.01 / np.sqrt(N), "exact": exact}
+    numbers = {"mean": 1 / np.sqrt(N), "standard_error": 0.01 / np.sqrt(N), "exact": exact, "share_ok": 1.0}
     return pd.DataFrame(keys | numbers).astype({"exact": "Float64"}).head(rows)
 
 
@@ -162,6 +162,13 @@ def test_rates_are_fitted_where_the_metric_tends_to_zero():
 def test_unusable_points_are_left_out_visibly():
     table = summary_of("tv_target", 0.0)
     table.loc[0, ["mean", "standard_error"]] = np.nan  # every fit diverged
+    (rate,) = fit_rates(table).to_dict("records")
+    assert (rate["n_min"], rate["points"]) == (300, 4)
+
+
+def test_means_of_survivors_are_no_points_of_a_rate():
+    table = summary_of("tv_target", 0.0)
+    table.loc[0, "share_ok"] = 0.985
     (rate,) = fit_rates(table).to_dict("records")
     assert (rate["n_min"], rate["points"]) == (300, 4)
 
