@@ -155,8 +155,8 @@ def test_sample_bound_covers_with_its_confidence(n, alpha):
         bound = relative_estimate_error_bound(n, 2 * n, 4, alpha, confidence)
         # Coverage is at least `confidence`; 4 standard errors of a share of 4000 draws below it would be a failure.
         assert (errors <= bound).mean() >= confidence - 4 * np.sqrt(confidence * (1 - confidence) / 4000)
-        # And the bound is not empty: within a factor 20 of the mean error.
-        assert bound <= 20 * errors.mean()
+        # And the bound is not empty: within a factor 30 of the mean error.
+        assert bound <= 30 * errors.mean()
 
 
 def test_sample_bound_falls_like_the_root_of_n_and_grows_with_confidence():
@@ -194,7 +194,7 @@ class Cubic(Generator):
         (lambda: smoothness_bound(0.0), ValueError, r"alpha must lie strictly between 0 and 1, got 0"),
         (lambda: curvature_bound(0.5, "cubic"), ValueError, r"generator must be one of"),
         (lambda: curvature_bound(0.5, Cubic()), TypeError, r"generator must belong to a built-in family"),
-        (lambda: ratio_error_bound(-0.1, 0.5), ValueError, r"excess_risk must be finite and greater than 0, got -0\.1"),
+        (lambda: ratio_error_bound(-0.1, 0.5), ValueError, r"excess_risk must .*got -0\.1"),
         (lambda: ratio_error_bound(math.inf, 0.5), ValueError, r"excess_risk must be finite"),
         (lambda: ddro_error_bound(0.1, 0.0), ValueError, r"largest_ratio must be greater than 0, got 0\.0"),
         (lambda: ddro_error_bound(0.1, math.nan), ValueError, r"largest_ratio must be greater than 0, got nan"),

@@ -1,0 +1,80 @@
+"""Targets of the paired losses: first-order conditions, closed forms, unseen responses, refusals."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from tests.strategies import EPS, laws
+from theory.divergences import kl_divergence
+from theory.pair_targets import dpo_log_ratios, ipo_log_ratios, policy_from_log_ratios
+
+BETAS = st.sampled_from([0.1, 0.5, 2.0])
+
+
+def pair_laws():
+    """Positive pair laws (3, 3)."""
+    return laws(responses=9, spread=2.0).map(lambda law: law.reshape(3, 3))
+
+
+@given(pair_laws(), BETAS)
+def test_dpo_scores_are_stationary(pairs, beta):
+    u = dpo_log_ratios(pairs, beta)
+    losing = pairs * expit(-beta * (u[:, None] - u[None, :]))
+    # Newton's last step is below 1e-8, the error its square; sums of three terms of at most 1.
+    np.testing.assert_allclose(losing.sum(axis=1), losing.sum(axis=0), atol=1e-13)
+
+
+@given(pair_laws(), BETAS)
+def test_ipo_log_ratios_solve_the_normal_equations(pairs, beta):
+    u = ipo_log_ratios(pairs, beta)
+    residual = pairs * (u[:, None] - u[None, :] - 0.5 / beta)
+    # A linear system whose condition number is at most 3 / min(pairs) = 3 * 9 exp(4).
+    np.testing.assert_allclose(residual.sum(axis=1), residual.sum(axis=0), atol=1e-12 * (1 + 1 / beta))
+    assert abs(u.sum()) <= 1e-10 * (1 + np.abs(u).max())
+
+
+@given(pair_laws())
+def test_pairs_of_a_response_with_itself_play_no_role(pairs):
+    without = pairs * ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(ipo_log_ratios(without, 0.5), ipo_log_ratios(pairs, 0.5), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(dpo_log_ratios(without, 0.5), dpo_log_ratios(pairs, 0.5), rtol=1e-9, atol=1e-12)
+
+
+@given(laws(), laws())
+def test_policies_have_the_log_ratios_they_are_given(weights, reference):
+    u = np.log(weights)
+    policy = policy_from_log_ratios(u, reference, np.full(4, True))
+    ratio = np.log(policy / reference) - u
+    np.testing.assert_allclose(ratio, ratio[0], atol=64 * EPS * (1 + np.abs(u).max()))
+    assert policy.sum() == pytest.approx(1.0, rel=8 * EPS)
+
+
+@given(laws(responses=3), laws(responses=5))
+def test_unseen_responses_keep_the_reference_and_the_policy_is_the_closest_one(weights, reference):
+    seen = np.array([True, False, True, True, False])
+    policy = policy_from_log_ratios(np.log(weights), reference, seen)
+    # Between themselves the unseen responses keep the reference's proportions.
+    np.testing.assert_allclose(policy[1] * reference[4], policy[4] * reference[1], rtol=16 * EPS)
+    here = kl_divergence(policy, reference)
+    for factor in (0.99, 1.01):  # the total mass of the seen responses is the only freedom left
+        other = policy * np.where(seen, factor, 1.0)
+        assert kl_divergence(other / other.sum(), reference) >= here - 16 * EPS
+
+
+def test_large_log_ratios_do_not_overflow():
+    policy = policy_from_log_ratios(np.array([0.0, 4000.0]), np.array([0.5, 0.5]), np.full(2, True))
+    np.testing.assert_array_equal(policy, [0.0, 1.0])
+
+
+def test_pair_laws_without_a_minimiser_are_refused():
+    with pytest.raises(ValueError, match="strongly connected"):
+        dpo_log_ratios(np.array([[0.0, 1.0], [0.0, 0.0]]), 0.1)
+    apart = np.zeros((4, 4))
+    apart[0, 1] = apart[2, 3] = 0.5
+    with pytest.raises(ValueError, match="linked by comparisons, got no link from 0 to 2"):
+        ipo_log_ratios(apart, 0.1)
+    # ipo needs links only, not wins in both directions.
+    u = ipo_log_ratios(np.array([[0.0, 1.0], [0.0, 0.0]]), 0.5)
+    np.testing.assert_allclose(u[0] - u[1], 1.0, rtol=8 * EPS)

@@ -1,0 +1,62 @@
+"""Candidates beyond their inflection (P9): found where they exist, never preferred to a better main branch."""
+
+import numpy as np
+from hypothesis import given, settings
+
+from tests.strategies import alphas, laws
+from theory.second_minima import better_policies
+from theory.stationarity import Cells
+
+GRID = np.linspace(0, 1, 4001)[1:-1]
+
+
+def lowest_risk(cells, q):
+    """Lowest logistic RDRO risk of policies on two responses, over a grid of 4,001 shares."""
+    u = np.log(np.stack([GRID, 1 - GRID], axis=-1) / q)
+    a = cells.alpha * cells.preferred + (1 - cells.alpha) * cells.nonpreferred
+    risk = (a * np.logaddexp(u, 0) + cells.preferred * np.logaddexp(-u, 0)).sum(axis=-1)
+    return risk.min(), GRID[risk.argmin()]
+
+
+def problem(p, m, q, alpha):
+    """One problem as cells and reference."""
+    return Cells(p[None] / 2, m[None] / 2, np.full((1, len(p)), alpha)), q[None]
+
+
+P, M, Q = np.array([0.95, 0.05]), np.array([0.05, 0.95]), np.array([0.02, 0.98])
+
+
+def test_a_candidate_replaces_a_main_branch_that_was_not_found():
+    cells, q = problem(P, M, Q, 0.2)
+    policy, residual = better_policies(cells, q, np.array([[0.5, 0.5]]), np.array([1.0]))
+    assert abs(policy[0, 0] - lowest_risk(cells, q)[1]) <= 1 / 4000 and residual[0] <= 1e-12
+
+
+def test_a_better_main_branch_is_kept():
+    # Given the global minimum as the main branch, no candidate improves on it by more than rounding.
+    cells, q = problem(P, M, Q, 0.2)
+    best, _ = better_policies(cells, q, np.array([[0.5, 0.5]]), np.array([1.0]))
+    again, residual = better_policies(cells, q, best, np.zeros(1))
+    np.testing.assert_allclose(again, best, rtol=1e-12)
+    assert residual[0] <= 1e-12
+
+
+def test_inputs_are_not_changed_and_rows_do_not_mix():
+    cells = Cells(np.stack([P, P]) / 2, np.stack([M, M]) / 2, np.full((2, 2), 0.2))
+    q, given_policy = np.stack([Q, Q]), np.array([[0.5, 0.5], [0.907, 0.093]])
+    policy, _ = better_policies(cells, q, given_policy, np.array([1.0, 1.0]))
+    np.testing.assert_array_equal(given_policy, [[0.5, 0.5], [0.907, 0.093]])
+    np.testing.assert_array_equal(policy[0], policy[1])
+
+
+@given(laws(responses=2, spread=3.0), laws(responses=2, spread=3.0), laws(responses=2, spread=3.0), alphas(0.05, 0.95))
+@settings(max_examples=60)
+def test_candidates_are_never_worse_than_the_policy_they_replace(p, m, q, alpha):
+    cells, reference = problem(p, m, q, alpha)
+    risk, share = lowest_risk(cells, reference)
+    main = np.array([[share, 1 - share]])
+    policy, _ = better_policies(cells, reference, main, np.zeros(1))
+    u = np.log(policy / policy.sum() / q)
+    a = alpha * cells.preferred + (1 - alpha) * cells.nonpreferred
+    here = (a * np.logaddexp(u, 0) + cells.preferred * np.logaddexp(-u, 0)).sum()
+    assert here <= risk + 1e-14
