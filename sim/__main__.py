@@ -1,4 +1,4 @@
-"""Command line of the simulations: ``python -m sim list`` and ``python -m sim run [STUDY ...]``."""
+"""Command line of the simulations: ``python -m sim list | run [STUDY ...] | distance SOURCE``."""
 
 import argparse
 import sys
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "list":
             print(_listing())
             return _DONE
+        if arguments.command == "distance":
+            print(_distance(arguments.source, arguments.min_decisive, arguments.replicates, arguments.seed))
+            return _DONE
         return _run(arguments.studies, arguments.profile, arguments.output, arguments.jobs)
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"relratio-sim: {' '.join(str(error).split())}", file=sys.stderr)
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="relratio-sim", description="Simulation studies of alignment.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{list,run}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{list,run,distance}")
     commands.add_parser("list", help="list studies, preference models, methods and generators")
     run = commands.add_parser(
         "run",
@@ -61,6 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", choices=("smoke", "quick", "paper"), default="quick", help="size (default: quick)")
     run.add_argument("--output", default="results", metavar="DIR", help="folder of results (default: results)")
     run.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: one a core)")
+    distance = commands.add_parser(
+        "distance",
+        help="tell how far observed comparisons are from Bradley-Terry",
+        description="Size, shape and order of the distance from Bradley-Terry, against a parametric-bootstrap null: "
+        "tables drawn from the fitted Bradley-Terry model with as many comparisons of each pair.",
+    )
+    distance.add_argument("source", metavar="SOURCE", help='"arena", or a CSV file of winner,loser[,count]')
+    distance.add_argument(
+        "--min-decisive", type=_positive, metavar="N", help="keep a core in which every pair has N decisive votes"
+    )
+    distance.add_argument(
+        "--replicates", type=_positive, default=1000, metavar="N", help="tables of the null (default: 1000)"
+    )
+    distance.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the null (default: 0)")
     return parser
 
 
@@ -90,6 +107,33 @@ def _run(names: Sequence[str], profile: str, output: str, jobs: int | None) -> i
             print(f"relratio-sim: error in {study.name}: {line}", file=sys.stderr)
         raised += len(result.errors)
     return _FAILED if raised else _DONE
+
+
+def _distance(source: str, min_decisive: int | None, replicates: int, seed: int) -> str:
+    """Return the distance of observed comparisons from Bradley-Terry, as a text."""
+    import numpy as np
+
+    from sim.bt_distance import bt_test
+    from sim.worlds import observed_counts
+
+    observed = observed_counts(source, min_decisive)
+    test = bt_test(observed.wins, replicates, np.random.default_rng(seed), observed.names)
+    lines = [
+        f"{len(observed.names)} items, {observed.total:,} decisive comparisons "
+        f"({observed.ties_left_out:,} ties and {observed.both_bad_left_out:,} both-bad votes left out)",
+        f"likelihood ratio against Bradley-Terry: {test.statistic:.1f}, p = {test.p_value:.2g}; "
+        f"null: mean {test.null_statistic.mean():.1f}, largest {test.null_statistic.max():.1f} of {replicates}",
+        f"size less its mean under Bradley-Terry: {test.excess_size:.2e} nats a comparison",
+        f"{'':28}{'observed':>10}  null: mean [central 95 %]",
+    ]
+    rows = {"size (nats)": "size", "shape (cyclic share)": "shape"}
+    rows |= {f"{strength} transitivity lost": strength for strength in ("weak", "moderate", "strong")}
+    for label, name in rows.items():
+        null = getattr(test.null, name)
+        low, high = np.quantile(null, [0.025, 0.975])
+        value = getattr(test.observed, name)
+        lines.append(f"{label:<28}{value:>10.3g}  {null.mean():.3g} [{low:.3g}, {high:.3g}]")
+    return "\n".join(lines)
 
 
 def _load(names: Sequence[str]) -> "list[StudyConfig]":

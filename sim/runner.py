@@ -147,9 +147,9 @@ def run_study(
     check_integer("jobs", jobs, 1)
     check_study(study, profile)
     folder = Path(output) / study.name
+    if study.kind == "exact":
+        return _run_exact(study, folder, profile)
     with open_store(folder, study.settings(profile)) as store:
-        if study.kind == "exact":
-            return _run_exact(study, store)
         tasks = _tasks(study, profile)
         parts = store.parts()
         missing = [task for task in tasks if task.index not in parts or _failures(parts[task.index])]
@@ -179,13 +179,15 @@ def run_task(task: Task) -> tuple[int, bytes]:
     return task.index, parquet_bytes(table.replace_schema_metadata({_RUNS: json.dumps(runs)}))
 
 
-def _run_exact(study: StudyConfig, store: Store) -> StudyResult:
-    """Compute an exact table, unless it is there."""
-    missing = not store.tables_are_complete()
-    if missing:
-        table = EXACT_TABLES[study.table](**study.parameters)
-        store.save_tables({"table": pa.Table.from_pandas(table, preserve_index=False)})
-    return StudyResult(study.name, store.folder, 1, int(missing))
+def _run_exact(study: StudyConfig, folder: Path, profile: str) -> StudyResult:
+    """Compute an exact table, and save it unless it is there as it is."""
+    # First: a parameter that the table refuses must not leave a folder behind that refuses its correction.
+    table = {"table": pa.Table.from_pandas(EXACT_TABLES[study.table](**study.parameters), preserve_index=False)}
+    with open_store(folder, study.settings(profile)) as store:
+        changed = not store.tables_are(table)
+        if changed:
+            store.save_tables(table)
+    return StudyResult(study.name, folder, 1, int(changed))
 
 
 def _tasks(study: StudyConfig, profile: str) -> list[Task]:

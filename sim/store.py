@@ -83,6 +83,12 @@ class Store:
         except (FileNotFoundError, json.JSONDecodeError):
             return False
 
+    def tables_are(self, tables: Mapping[str, pa.Table]) -> bool:
+        """Return whether the collected tables are complete and equal to the given ones."""
+        return self.tables_are_complete() and all(
+            (self.folder / f"{name}.parquet").read_bytes() == parquet_bytes(table) for name, table in tables.items()
+        )
+
     def discard_tables(self) -> None:
         """Declare the collected tables incomplete, before parts change."""
         self._list.unlink(missing_ok=True)

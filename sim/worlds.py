@@ -13,11 +13,11 @@ import numpy as np
 
 from sim.preferences import PREFERENCE_MODELS, PairwisePreference, ThumbsPreference, build_preference
 from sim.preferences.arguments import IntArray, check_integer
-from sim.real_data import dense_core, load_arena, read_comparisons_csv
+from sim.real_data import WinCounts, dense_core, load_arena, read_comparisons_csv
 from theory import FiniteProblem
 from theory.checks import FloatArray, check_choice, check_probabilities
 
-__all__ = ["Counts", "World", "build_world", "match_pairs"]
+__all__ = ["Counts", "World", "build_world", "match_pairs", "observed_counts"]
 
 REGIMES = ("paired", "unpaired")
 _KEYS = (
@@ -234,7 +234,7 @@ def _world_of_model(name: str, spec: Mapping[str, Any]) -> World:
     entry = PREFERENCE_MODELS[check_choice("preference", spec["preference"], PREFERENCE_MODELS)]
     options = dict(spec.get("options", {}))
     if spec["preference"] == "from_counts":
-        options = _observed_counts(name, options)
+        options = _counts_options(name, options)
     rng = np.random.default_rng(spec.get("seed", _DEFAULT_SEED))
     model = build_preference(
         spec["preference"], options, responses=spec.get("responses"), prompts=spec.get("prompts"), rng=rng
@@ -303,21 +303,54 @@ def _world(
     return World(name, problem, regime, np.broadcast_to(fraction, problem.prompts))
 
 
-def _observed_counts(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the counts that from_counts needs: the Arena's or a CSV file's, cut to a dense core on request."""
-    options = dict(options)
-    if "counts" in options:
-        return options
+def observed_counts(source: str, min_decisive: int | None = None) -> WinCounts:
+    """Read observed comparisons, and cut them to a dense core on request.
+
+    Parameters
+    ----------
+    source : str
+        "arena" for the Chatbot Arena counts of the optional package leaderbot, else the path of a CSV file.
+    min_decisive : int, optional
+        Decisive comparisons that every pair of the core must have, at least 1; default no cut.
+
+    Returns
+    -------
+    WinCounts
+        Names and win counts.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, it is malformed (row and column are named), or no core of two items is left.
+    ImportError
+        If the optional package is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "wins.csv"
+    >>> _ = path.write_text("winner,loser,count" + chr(10) + "a,b,3" + chr(10) + "b,a,1")
+    >>> observed_counts(str(path)).total
+    4
+    """
+    if source != "arena" and not Path(source).is_file():
+        raise ValueError(f'comparisons must come from "arena" or an existing CSV file, got {source!r}')
+    observed = load_arena() if source == "arena" else read_comparisons_csv(source)
+    if min_decisive is None:
+        return observed
+    return observed.restrict(dense_core(observed.wins, observed.names, min_decisive))
+
+
+def _counts_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts that from_counts needs: the Arena's or a CSV file's, or those given."""
     for key in options:
         check_choice("option of from_counts", key, ("source", "csv", "min_decisive", "counts", "names"))
-    source, csv, minimum = options.get("source"), options.get("csv"), options.get("min_decisive")
-    if (source is None) == (csv is None):
+    if "counts" in options:
+        return dict(options)
+    if ("source" in options) == ("csv" in options):
         raise ValueError(f'world {name!r} must have one of source = "arena" and csv = FILE, got {dict(options)!r}')
-    if csv is None:
-        check_choice("source", source, ("arena",))
-    observed = load_arena() if csv is None else read_comparisons_csv(Path(csv))
-    if minimum is not None:
-        observed = observed.restrict(dense_core(observed.wins, observed.names, minimum))
+    source = options["csv"] if "csv" in options else check_choice("source", options["source"], ("arena",))
+    observed = observed_counts(source, options.get("min_decisive"))
     return {"counts": observed.wins, "names": observed.names}
 
 

@@ -149,7 +149,7 @@ def test_a_wrong_file_stops_all_studies_before_any_work(study, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: {list,run}"),
+        ([], "the following arguments are required: {list,run,distance}"),
         (["run", "--profile", "large"], "invalid choice: 'large'"),
         (["run", "--jobs", "0"], "must be a positive integer, got '0'"),
         (["run", "--jobs", "two"], "must be a positive integer, got 'two'"),

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sim import runner
+from sim.exact_tables import EXACT_TABLES
 from sim.runner import BLOCK, run_study
 from sim.seeds import SeedKey
 from sim.simulation import simulate
@@ -206,6 +207,23 @@ def test_a_killed_worker_is_told_with_what_is_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_task", lambda task: os._exit(9))
     with pytest.raises(OSError, match=r"a worker process must live until its task is done, .* 2 of 12 tasks of small"):
         run_study(small_study(), tmp_path, jobs=2)
+
+
+def test_a_refused_exact_study_leaves_nothing_that_refuses_its_correction(tmp_path):
+    study = {"name": "shapes", "kind": "exact", "question": "?", "table": "ratio_shapes"}
+    with pytest.raises(ValueError, match=r"alpha must lie strictly between 0 and 1, got 1\.5"):
+        run_study(parse_study(study | {"parameters": {"alphas": [0.2, 1.5]}}), tmp_path)
+    assert run_study(parse_study(study | {"parameters": {"alphas": [0.2, 0.5]}}), tmp_path).computed == 1
+
+
+def test_an_exact_table_that_is_out_of_date_is_written_again(tmp_path, monkeypatch):
+    study = {"name": "shapes", "kind": "exact", "question": "?", "table": "ratio_shapes"}
+    config = parse_study(study | {"parameters": {"alphas": [0.5]}})
+    assert [run_study(config, tmp_path).computed for _ in range(2)] == [1, 0]
+    monkeypatch.setitem(EXACT_TABLES, "ratio_shapes", lambda *, alphas: pd.DataFrame({"alpha": alphas}))
+    result = run_study(config, tmp_path)
+    assert result.computed == 1
+    assert result.table("table").columns.tolist() == ["alpha"]
 
 
 def test_an_exact_study_writes_its_table(tmp_path):
