@@ -174,7 +174,7 @@ def test_likelihood_attains_the_cramer_rao_bound(problem, fraction):
     ("method", "generator"), [*(("rdro", g) for g in GENERATORS), ("ddro", "logistic"), ("sft", None)]
 )
 @given(problems(spread=1.0))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_no_method_beats_the_bound(method, generator, problem):
     options = {"generator": generator} if generator else {}
     value = efficiency(problem, method, **options)

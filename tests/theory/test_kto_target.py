@@ -1,5 +1,7 @@
 """KTO targets: optimal at their own reference point, supported where the gain is positive."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -21,6 +23,12 @@ PROBLEMS = {
 }
 
 
+@functools.cache
+def kto_target(name, beta=0.1, weighting="balanced"):
+    """Target of a problem; each one is the root of a scan over reference points."""
+    return population_target(PROBLEMS[name], "kto", beta=beta, weighting=weighting)
+
+
 def reference_point(problem, policy):
     """E_x KL(policy || reference)."""
     logs = np.log(np.where(policy > 0, policy, 1.0) / np.where(policy > 0, problem.reference, 1.0))
@@ -38,7 +46,7 @@ def reference_point(problem, policy):
 )
 def test_targets_are_optimal_at_their_own_reference_point(name, beta, weighting):
     problem = PROBLEMS[name]
-    target = population_target(problem, "kto", beta=beta, weighting=weighting)
+    target = kto_target(name, beta, weighting)
     kl, masses = reference_point(problem, target), class_masses(problem, weighting)
     gain = masses.preferred - masses.nonpreferred
     np.testing.assert_array_equal(target > 0, gain > 1e-14)
@@ -72,7 +80,7 @@ def test_target_at_the_largest_beta():
 def test_stationarity_to_rounding():
     # gain sigmoid(y) sigmoid(-y) / p is one number a prompt, with y = beta (log p/q - z).
     problem = PROBLEMS["two prompts"]
-    target = population_target(problem, "kto")
+    target = kto_target("two prompts")
     kl = reference_point(problem, target)
     for p, m, q, policy in zip(problem.p_preferred, problem.p_nonpreferred, problem.reference, target, strict=True):
         used = policy > 0
@@ -90,7 +98,7 @@ def test_targets_follow_permutations_of_the_responses():
         problem.prompt_probs,
         0.1,
     )
-    np.testing.assert_allclose(moved, population_target(problem, "kto")[:, order], rtol=1e-10)
+    np.testing.assert_allclose(moved, kto_target("two prompts")[:, order], rtol=1e-10)
 
 
 def test_policies_without_a_unique_target_are_refused():

@@ -86,7 +86,7 @@ def test_p3_population_policy_obeys_the_bound():
 
 @pytest.mark.parametrize(("method", "generator"), ALL)
 @given(samples())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_every_sample_has_a_policy(method, generator, sample):
     if method == "ddro" and not 0.34 <= sample.problem.alpha[0] <= 0.66:
         method = "mle"  # logistic ddro is convex for alpha in [1/3, 2/3] only: the likelihood stands in elsewhere
@@ -205,7 +205,7 @@ def test_likelihood_without_nonpreferred_mass_stops_at_the_edge():
 
 @pytest.mark.parametrize(("method", "generator"), ALL)
 @given(st.lists(samples(), min_size=3, max_size=3))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_a_batch_is_solved_like_its_members(method, generator, batch):
     alpha = np.full(3, 0.45)
     rows = [(*masses(s), s.problem.reference[0]) for s in batch]

@@ -33,7 +33,7 @@ def test_p5_under_assumption_m_rdro_targets_the_preferred_law(generator, problem
 
 @pytest.mark.parametrize("generator", [*GENERATORS, power(2.0)], ids=str)
 @given(problems())
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_p5_under_assumption_m_ddro_targets_the_preferred_law(generator, problem):
     # No duality gap at lambda = 0: each cell is at its own minimum, so that the target is certified for every alpha.
     target = population_target(problem, "ddro", generator=generator)
