@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 
 from tests.strategies import EPS, alphas, log_ratios
 from theory import (
@@ -42,6 +42,7 @@ def autograd(method, u, preferred, alpha, generator):
 
 @pytest.mark.parametrize(("method", "generator"), CASES, ids=lambda case: getattr(case, "name", case))
 @pytest.mark.parametrize("preferred", [True, False])
+@settings(max_examples=40)
 @given(log_ratios(limit=1.0))
 @example(np.zeros(6))
 def test_derivatives_agree_with_autograd(method, generator, preferred, u):

@@ -73,7 +73,7 @@ def test_losses_follow_permutations_of_the_batch(name, u):
 
 @each_unpaired
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=25)  # times 68 combinations
+@settings(max_examples=15)  # times 60 combinations
 @given(log_ratios(limit=1.0))
 def test_numpy_and_torch_agree(name, dtype, u):
     values, preferred = both_classes(u)
@@ -88,6 +88,7 @@ def test_numpy_and_torch_agree(name, dtype, u):
 
 
 @each_unpaired
+@settings(max_examples=50)
 @given(log_ratios(limit=1.0))
 @example(np.zeros(6))
 def test_gradients_agree_with_central_differences(name, u):
