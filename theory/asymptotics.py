@@ -1,10 +1,10 @@
 """Limiting covariances of the estimators on finite response sets, the Cramer-Rao bound and efficiencies.
 
 n labelled examples are drawn: x from the prompt law, preferred with probability pi(x), y from the law of its class.
-Class weights come from the data set's own class counts. An estimate p_hat minimises the weighted empirical risk over
-normalised tabular policies; around its population target, ``sqrt(n) (p_hat - p)`` is asymptotically normal with the
-sandwich covariance ``G V G`` per prompt, ``G`` the inverse of the curvature on the tangent space {v: sum v = 0} and
-``V`` the covariance of the scores. Derived here (theory of M-estimators; section 6 of the specification).
+Balanced weights come from the data set's own class counts; other weights are fixed. An estimate p_hat minimises the
+weighted empirical risk over normalised tabular policies; around its population target, ``sqrt(n) (p_hat - p)`` is
+asymptotically normal with the sandwich covariance ``G V G`` per prompt, ``G`` the inverse of the curvature on the
+tangent space {v: sum v = 0} and ``V`` the covariance of the scores. Derived here (theory of M-estimators).
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ class _Sampling:
     pooled_fraction: float
     weights: tuple[FloatArray, FloatArray]
     prompt_laws: tuple[FloatArray, FloatArray]
+    renormalised: bool
     paired: bool
 
 
@@ -279,7 +280,9 @@ def _sampling(
     weights = class_weights(pooled, weighting)
     each = tuple(np.broadcast_to(w, problem.prompts) for w in (weights.preferred, weights.nonpreferred))
     laws = (problem.prompt_probs * fraction / pooled, problem.prompt_probs * (1.0 - fraction) / (1.0 - pooled))
-    return _Sampling(fraction, pooled, (each[0], each[1]), laws, paired)
+    # Pairs have equal class counts, and balanced weights divide by the counts there are: class sizes add no variance.
+    renormalised = paired or (isinstance(weighting, str) and weighting == "balanced")
+    return _Sampling(fraction, pooled, (each[0], each[1]), laws, renormalised, paired)
 
 
 def _block_covariance(
@@ -304,7 +307,8 @@ def _block_covariance(
     parameter = None if method == "sft" else alpha
     derivatives = [loss_derivatives(method, u, np.full(u.shape, flag), parameter, generator) for flag in (True, False)]
     shares = (sampling.pooled_fraction, 1.0 - sampling.pooled_fraction)
-    curvature, variance, scores = np.zeros_like(policy), np.zeros((len(policy), len(policy))), []
+    curvature, variance = np.zeros_like(policy), np.zeros((len(policy), len(policy)))
+    scores, means = [], []
     for law, part, weight, share, prompts in zip(
         laws, derivatives, sampling.weights, shares, sampling.prompt_laws, strict=True
     ):
@@ -313,8 +317,13 @@ def _block_covariance(
         curvature = curvature + rate * mass * law * (part.second - part.first) / policy**2
         score = rate * part.first / policy
         mean = mass * law * score
-        variance += (np.diag(mass * law * score**2) - np.outer(mean, mean)) / share
+        variance += np.diag(mass * law * score**2) / share
+        if sampling.renormalised:
+            variance -= np.outer(mean, mean) / share
         scores.append(score)
+        means.append(mean)
+    if not sampling.renormalised:
+        variance -= np.outer(means[0] + means[1], means[0] + means[1])
     if sampling.paired:
         # n/2 pairs: chosen and rejected of one pair are dependent, E[s+ s-^T] - E[s+] E[s-]^T enters twice.
         mass = float(problem.prompt_probs[x])

@@ -23,6 +23,7 @@ from theory.loss_derivatives import LossDerivatives, loss_derivatives
 __all__ = ["Branch", "Cells", "branch_for", "denominators", "pointwise_minimisers"]
 
 _INVERSION_STEPS = 200
+_STEP = 1e-9  # in log r; Newton's next step is its square
 _ZERO = 1e-280  # ratios below are zero: no risk can tell
 
 
@@ -91,8 +92,8 @@ class RelativeLogistic:
         a, b = denominators("rdro", cells), cells.preferred
         gap = a - phi
         root = np.sqrt(np.maximum(gap * gap - 4.0 * phi * b, 0.0))
-        ratio = 2.0 * b / np.maximum(gap + root, np.finfo(float).tiny)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # far from the root r may be 1e300
+            ratio = 2.0 * b / np.maximum(gap + root, np.finfo(float).tiny)
             slope = np.where(b > 0, ratio * (1.0 + ratio) / root, 0.0)
         return ratio, slope
 
@@ -172,30 +173,43 @@ class Numeric:
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the ratios with the given phi, and their derivatives in phi; ends of the range where none has it."""
-        start = pointwise_minimisers(self.method, cells)
         seen = (cells.preferred > 0) | (cells.nonpreferred > 0)
-        low, high = self._bracket(cells, phi, start)
-        ratio = np.where((start > low) & (start < high), start, 0.5 * (low + high))
+        low, high = (np.log(end) for end in self._bracket(cells, phi))
+        start = np.log(np.maximum(pointwise_minimisers(self.method, cells), np.finfo(float).tiny))
+        u = np.where((start > low) & (start < high), start, 0.5 * (low + high))
+        moved = high - low
         for _ in range(_INVERSION_STEPS):
-            value, slope = self.phi(cells, ratio)
+            value, slope = self.phi(cells, np.exp(u))
             above = value > phi
-            high, low = np.where(above, ratio, high), np.where(above, low, ratio)
+            high, low = np.where(above, u, high), np.where(above, low, u)
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                step = ratio - (value - phi) / slope
-            # Geometric halving reaches ratios of any size; Newton takes over once it stays inside the bracket.
-            halved = np.sqrt(low) * np.sqrt(high)
-            following = np.where((step >= low) & (step <= high), step, halved)
-            settled = np.abs(following - ratio) <= 4.0 * np.finfo(float).eps * ratio
-            ratio = np.where(seen, following, ratio)
-            if np.all(settled | ~seen | (high <= _ZERO)):
+                newton = u - (value - phi) / (slope * np.exp(u))
+            # Newton in log r, as long as it stays inside and at least halves its last move; else the bracket is halved.
+            fast = (newton >= low) & (newton <= high) & (np.abs(newton - u) <= 0.5 * moved)
+            following = np.where(fast, newton, 0.5 * (low + high))
+            moved = np.abs(following - u)
+            u = np.where(seen, following, u)
+            if np.all((moved <= _STEP) | ~seen):
                 break
-        value, slope = self.phi(cells, ratio)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = np.where(seen & (slope > 0) & (np.abs(value - phi) <= 1e-6 * (1 + np.abs(phi))), 1.0 / slope, 0.0)
-        return np.where(seen & (ratio > _ZERO), ratio, 0.0), np.where(np.isfinite(inverse), inverse, 0.0)
+        return self._polished(cells, phi, np.exp(u), seen)
 
-    def _bracket(self, cells: Cells, phi: FloatArray, start: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _polished(
+        self, cells: Cells, phi: FloatArray, ratio: FloatArray, seen: NDArray[np.bool_]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return ratios after a last Newton step in r itself, whose rounding is relative, and their derivatives."""
+        value, slope = self.phi(cells, ratio)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = (value - phi) / slope
+            inner = (slope > 0) & (np.abs(step) <= 1e-6 * ratio)
+            ratio = np.where(inner, ratio - step, ratio)
+            derivative = np.where(seen & inner & (ratio > _ZERO), 1.0 / slope, 0.0)
+        if self.method == "ddro":
+            ratio = np.minimum(ratio, (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha)
+        return np.where(seen & (ratio > _ZERO), ratio, 0.0), np.where(np.isfinite(derivative), derivative, 0.0)
+
+    def _bracket(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ratios between which phi takes its value, or the ends of the range."""
+        start = pointwise_minimisers(self.method, cells)
         tiny = np.full_like(phi, 0.1 * _ZERO)
         if self.method == "ddro":
             end = (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha

@@ -224,8 +224,11 @@ def population_risk(
         u = np.where(problem.reference > 0, np.log(law) - np.log(problem.reference), 0.0)
     if method in ("dpo", "ipo"):
         chosen, rejected = (np.broadcast_to(v, problem.pair_probs.shape) for v in (u[:, :, None], u[:, None, :]))
+        same = np.eye(problem.responses, dtype=bool)  # a response has margin 0 to itself, excluded or not
         with np.errstate(invalid="ignore"):
-            losses = (dpo_losses if method == "dpo" else ipo_losses)(chosen, rejected, options.beta)
+            margins = (np.where(same, 0.0, chosen), np.where(same, 0.0, rejected))
+            losses = (dpo_losses if method == "dpo" else ipo_losses)(*margins, options.beta)
+        losses = np.where(np.isnan(losses), np.inf, losses)  # between two excluded responses
         return float(problem.prompt_probs @ _mean(problem.pair_probs, losses).sum(axis=(1, 2)))
     kl = float(problem.prompt_probs @ _mean(law, u).sum(axis=1)) if method == "kto" else 0.0
     per_class = [_losses(method, u, np.full(u.shape, flag), options, kl) for flag in (True, False)]
