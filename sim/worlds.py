@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sim.preferences import PREFERENCE_MODELS, PairwisePreference, ThumbsPreference, build_preference
-from sim.preferences.arguments import IntArray, check_integer
+from sim.preferences.arguments import IntArray, check_integer, check_rng
 from sim.real_data import WinCounts, dense_core, load_arena, read_comparisons_csv
 from theory import FiniteProblem
 from theory.checks import FloatArray, check_choice, check_probabilities
@@ -111,6 +111,7 @@ class World:
         """
         check_integer("n", n, 1)
         check_integer("replicates", replicates, 1)
+        check_rng(rng)
         problem = self.problem
         shape = problem.p_preferred.shape
         if self.regime == "paired":
@@ -163,6 +164,8 @@ def build_world(spec: Mapping[str, Any]) -> World:
     >>> build_world(spec).problem.assumption_m_holds
     True
     """
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"a world must be a table of settings, got {type(spec).__name__}")
     for key in spec:
         check_choice("key of a world", key, _KEYS)
     name = spec.get("name")
@@ -232,10 +235,12 @@ def _world_of_model(name: str, spec: Mapping[str, Any]) -> World:
     if "alpha" in spec:
         raise ValueError(f"alpha of world {name!r} follows from its preference model, got {spec['alpha']!r}")
     entry = PREFERENCE_MODELS[check_choice("preference", spec["preference"], PREFERENCE_MODELS)]
-    options = dict(spec.get("options", {}))
+    options = spec.get("options", {})
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options of world {name!r} must be a table, got {options!r}")
     if spec["preference"] == "from_counts":
         options = _counts_options(name, options)
-    rng = np.random.default_rng(spec.get("seed", _DEFAULT_SEED))
+    rng = np.random.default_rng(check_integer("seed", spec.get("seed", _DEFAULT_SEED), 0))
     model = build_preference(
         spec["preference"], options, responses=spec.get("responses"), prompts=spec.get("prompts"), rng=rng
     )

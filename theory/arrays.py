@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
 from theory.checks import check_alpha
 
@@ -13,6 +13,8 @@ def prepare(log_ratio: Any, preferred: Any) -> tuple[Any, Any, Any]:
     """Return float32/float64 log-ratios, boolean classes and their namespace, or raise."""
     if isinstance(log_ratio, (float, list, tuple)):
         log_ratio = np.asarray(log_ratio)
+    if not is_array_api_obj(log_ratio):
+        raise TypeError(f"log_ratio must be a NumPy array or a torch tensor, got {type(log_ratio).__name__}")
     xp = array_namespace(log_ratio)
     if not xp.isdtype(log_ratio.dtype, "real floating"):
         raise TypeError(f"log_ratio must be floating point, got {log_ratio.dtype}")
@@ -56,6 +58,8 @@ def like(values: Any, u: Any, xp: Any, name: str) -> Any:
         return float(values)
     if isinstance(values, (list, tuple)):
         values = np.asarray(values)
+    if not is_array_api_obj(values):
+        raise TypeError(f"{name} must be a number or an array, got {type(values).__name__}")
     array = xp.asarray(values, dtype=u.dtype, device=device(u))
     return array if array.ndim == 0 else _check_shape(name, array, u)
 

@@ -249,6 +249,8 @@ def _check_options(
     preferred_fraction: ArrayLike | None,
 ) -> _Options:
     """Return checked options, or raise; an option of another method is an error, never ignored."""
+    if not isinstance(problem, FiniteProblem):
+        raise TypeError(f"problem must be a FiniteProblem, got {type(problem).__name__}")
     check_choice("method", method, METHODS)
     given = {
         "alpha": alpha is not None,

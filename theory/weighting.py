@@ -88,8 +88,8 @@ def class_weights(preferred_fraction: ArrayLike, weighting: Weighting = "balance
         if check_choice("weighting", weighting, ("balanced", "pooled")) == "balanced":
             return ClassWeights(np.asarray(0.5 / fraction), np.asarray(0.5 / (1.0 - fraction)), fraction)
         return ClassWeights(np.ones_like(fraction), np.ones_like(fraction), fraction)
-    if len(weighting) != 2:
-        raise ValueError(f"weighting must be a scheme or a pair (preferred, nonpreferred), got {len(weighting)} values")
+    if not isinstance(weighting, Sequence) or len(weighting) != 2:
+        raise ValueError(f"weighting must be a scheme or a pair (preferred, nonpreferred), got {weighting!r}")
     preferred, nonpreferred = (as_floats("weighting", value) for value in weighting)
     valid = (preferred >= 0) & (nonpreferred >= 0) & (preferred + nonpreferred > 0)
     if not (np.all(valid) and np.all(np.isfinite(preferred + nonpreferred))):

@@ -76,7 +76,7 @@ def test_torch_losses_keep_their_gradient_and_dtype():
             lambda: class_weights(0.5, "balance"),
             r"weighting must be one of balanced, pooled; got 'balance' \(did you mean 'balanced'\?\)",
         ),
-        (lambda: class_weights(0.5, (1.0, 2.0, 3.0)), r"pair \(preferred, nonpreferred\), got 3 values"),
+        (lambda: class_weights(0.5, (1.0, 2.0, 3.0)), r"pair \(preferred, nonpreferred\), got "),
         (lambda: class_weights(0.5, (0.0, 0.0)), r"weighting must be finite, not negative and not zero for both"),
         (lambda: class_weights(0.5, (-1.0, 1.0)), r"weighting must be finite, not negative"),
         (lambda: class_weights(0.5, (np.inf, 1.0)), r"weighting must be finite"),
