@@ -16,6 +16,7 @@ __all__ = ["kto_policy"]
 
 _SCAN = 33
 _STEPS = 200
+_LOWEST, _HIGHEST = -4000.0, 700.0  # log-ratios between which exp neither overflows nor fails to reach 0
 
 
 def kto_policy(gain: FloatArray, reference: FloatArray, prompt_probs: FloatArray, beta: float) -> FloatArray:
@@ -79,16 +80,20 @@ def _optimum(gain: FloatArray, reference: FloatArray, beta: float, z: float) -> 
 
 
 def _log_ratio(level: FloatArray, beta: float, z: float) -> FloatArray:
-    """Solve ``level + log_sigmoid(y) + log_sigmoid(-y) = x`` with ``y = beta (x - z)`` for x, by bisection."""
-    low, high = np.full_like(level, -4000.0), np.full_like(level, 700.0)
-    for _ in range(64):
-        x = 0.5 * (low + high)
+    """Solve ``level + log_sigmoid(y) + log_sigmoid(-y) = x`` with ``y = beta (x - z)`` for x.
+
+    The difference of the two sides is concave and falls in x: Newton's method that starts right of the root stays
+    there. At beta = 1 it may have no root, and x then ends at the lower limit, a ratio of zero.
+    """
+    x = np.full_like(level, _HIGHEST)
+    for _ in range(_STEPS):
         y = beta * (x - z)
-        short = level + log_sigmoid(y) + log_sigmoid(-y) > x
-        low, high = np.where(short, x, low), np.where(short, high, x)
-    for _ in range(2):  # bisection has left 2e-16 of the range: Newton steps reach rounding
-        y = beta * (x - z)
-        x = x - (x - level - log_sigmoid(y) - log_sigmoid(-y)) / np.maximum(
-            1.0 - beta * (1.0 - 2.0 * np.exp(log_sigmoid(y))), 0.1
-        )
+        excess = level + log_sigmoid(y) + log_sigmoid(-y) - x
+        slope = beta * (1.0 - 2.0 * np.exp(log_sigmoid(y))) - 1.0
+        with np.errstate(divide="ignore", over="ignore"):
+            following = np.clip(x - excess / np.minimum(slope, -np.finfo(float).tiny), _LOWEST, _HIGHEST)
+        settled = np.abs(following - x) <= 4.0 * np.finfo(float).eps * np.maximum(1.0, np.abs(x))
+        x = following
+        if settled.all():
+            break
     return x
