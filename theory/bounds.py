@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from theory.bregman import Generator, KullbackLeibler, Logistic, Power, get_generator
-from theory.checks import check_alpha, check_positive
+from theory.checks import check_alpha, check_nonnegative
 
 __all__ = [
     "curvature_bound",
@@ -282,4 +282,4 @@ def relative_estimate_error_bound(
 
 def _check_excess(value: float, name: str = "excess_risk") -> float:
     """Return a finite number that is not negative."""
-    return 0.0 if value == 0 else check_positive(value, name)
+    return float(check_nonnegative(name, value))

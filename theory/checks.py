@@ -56,7 +56,7 @@ def as_floats(name: str, values: ArrayLike) -> FloatArray:
     floats = array.astype(np.float64)
     if np.isnan(floats).any():
         position = tuple(int(i) for i in np.argwhere(np.isnan(floats))[0])
-        raise ValueError(f"{name} must not contain NaN, got NaN at index {position}")
+        raise ValueError(f"{name} must not contain NaN, got NaN{_place(position)}")
     return floats
 
 
@@ -65,7 +65,7 @@ def check_nonnegative(name: str, values: ArrayLike) -> FloatArray:
     floats = as_floats(name, values)
     if not np.all((floats >= 0.0) & np.isfinite(floats)):
         position = tuple(int(i) for i in np.argwhere((floats < 0.0) | ~np.isfinite(floats))[0])
-        raise ValueError(f"{name} must be finite and not negative, got {floats[position]:g} at index {position}")
+        raise ValueError(f"{name} must be finite and not negative, got {floats[position]:g}{_place(position)}")
     return floats
 
 
@@ -89,3 +89,8 @@ def check_same_shape(**arrays: Any) -> None:
     if len(set(shapes.values())) > 1:
         described = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"{' and '.join(shapes)} must have the same shape, got {described}")
+
+
+def _place(position: tuple[int, ...]) -> str:
+    """Return where a value stands, or nothing for a single number."""
+    return f" at index {position}" if position else ""

@@ -66,7 +66,7 @@ def rdro_losses(log_ratio: Any, preferred: Any, alpha: Any, generator: str | Gen
     With the logistic generator the derivative lies in [-1, 1] and the second derivative in [0, (1 + alpha)/4]
     (proposition P4), and values are finite for every finite u. The KL, least-squares and power generators grow
     like powers of ``e^u``: their losses overflow to +inf (never to NaN), and autograd has no gradient to give there.
-    A NaN log-ratio gives a NaN loss.
+    A NaN log-ratio gives a NaN loss (NumPy warns).
     Values of alpha given as a tensor on an accelerator are not checked, because that would stop the device.
 
     References

@@ -27,7 +27,7 @@ def test_alpha_inside_the_interval_is_returned_as_float64(good):
         (lambda: check_alpha(1.2), ValueError, r"^alpha must lie strictly between 0 and 1, got 1\.2$"),
         (lambda: check_alpha([0.5, 0.0], "t"), ValueError, r"^t must lie strictly between 0 and 1, got 0$"),
         (lambda: check_alpha(np.inf), ValueError, r"got inf$"),
-        (lambda: check_alpha(np.nan), ValueError, r"^alpha must not contain NaN, got NaN at index \(\)$"),
+        (lambda: check_alpha(np.nan), ValueError, r"^alpha must not contain NaN, got NaN$"),
         (lambda: check_alpha("half"), TypeError, r"^alpha must be an array of real numbers"),
         (lambda: check_alpha(0.5 + 0j), TypeError, r"got dtype complex128$"),
         (lambda: check_alpha(True), TypeError, r"got dtype bool$"),
