@@ -192,8 +192,8 @@ def fit_rates(summary: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row a curve: study, world, swept settings, method, metric and the fields of `RateFit`. Points without two
-        finite values, or with a mean or an error of zero, have no logarithm or weight; points where 1 % of the fits
-        or more failed hold the survivors' mean. Both are left out, as n_min, n_max and points show.
+        finite values, or with a mean or an error of zero, have no logarithm or weight; points where more than 1 % of
+        the fits failed hold the survivors' mean. Both are left out, as n_min, n_max and points show.
 
     Examples
     --------
