@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from theory.bregman import Generator, Power, get_generator
 from theory.checks import FloatArray, check_alpha, check_choice
 from theory.second_minima import better_policies
-from theory.stationarity import Branch, Cells, branch_for
+from theory.stationarity import Branch, Cells, RelativeKullbackLeibler, branch_for
 
 __all__ = ["SimplexSolution", "minimise_over_simplex"]
 
@@ -208,8 +208,8 @@ def _left_over_takers(
     branch: Branch, cells: Cells, q: FloatArray, unseen: NDArray[np.bool_], multiplier: FloatArray
 ) -> NDArray[np.bool_]:
     """Return the responses that may take any mass at the current multiplier without changing the optimality."""
+    if not isinstance(branch, RelativeKullbackLeibler):
+        return unseen
     flat = (cells.preferred <= 0) & (cells.nonpreferred > 0)
-    peak = branch.peak(cells)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at_peak = flat & np.isfinite(peak) & (multiplier[:, None] * q >= peak * (1.0 - 1e-12))
+    at_peak = flat & (multiplier[:, None] * q >= branch.peak(cells) * (1.0 - 1e-12))
     return np.asarray(unseen | (at_peak & ~unseen.any(axis=1, keepdims=True)))

@@ -20,7 +20,7 @@ from theory.bregman import Generator, Power
 from theory.checks import FloatArray
 from theory.loss_derivatives import LossDerivatives, loss_derivatives
 
-__all__ = ["Branch", "Cells", "branch_for", "denominators", "pointwise_minimisers"]
+__all__ = ["Branch", "Cells", "RelativeKullbackLeibler", "branch_for", "denominators", "pointwise_minimisers"]
 
 _INVERSION_STEPS = 200
 _STEP = 1e-9  # in log r; Newton's next step is its square

@@ -1,7 +1,5 @@
 """The distance from Bradley-Terry against closed forms, an independent optimiser, and its own null distribution."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +10,7 @@ from scipy.special import expit, log_expit
 from sim.bt_distance import bt_distance, bt_distance_of_counts, bt_test
 from sim.preferences import bradley_terry, from_counts, hodge, intransitive_dice
 from sim.real_data import load_arena_core
+from tests.sim.optional import needs_leaderbot
 from theory.bradley_terry_fit import _line_search, _loss, fit_bradley_terry
 
 CYCLE = np.array([[0.5, 0.7, 0.3], [0.3, 0.5, 0.7], [0.7, 0.3, 0.5]])
@@ -246,9 +245,7 @@ def test_bootstrap_is_reproducible_from_its_generator():
     assert np.array_equal(first.null_statistic, second.null_statistic)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("leaderbot") is None, reason="needs leaderbot: pip install 'relratio[data]'"
-)
+@needs_leaderbot
 def test_chatbot_arena_core():
     core = load_arena_core()
     result = bt_test(core.wins, 200, np.random.default_rng(20240814), core.names)

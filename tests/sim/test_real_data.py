@@ -11,12 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.real_data import WinCounts, dense_core, load_arena, load_arena_core, read_comparisons_csv
+from tests.sim.optional import needs_leaderbot
 
 ROOT = Path(__file__).parents[2]
-
-needs_leaderbot = pytest.mark.skipif(
-    importlib.util.find_spec("leaderbot") is None, reason="needs leaderbot: pip install 'relratio[data]'"
-)
 
 
 def write(tmp_path, text):

@@ -1,9 +1,11 @@
 """Candidates beyond their inflection (P9): found where they exist, never preferred to a better main branch."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from tests.strategies import alphas, laws
+from theory import minimise_over_simplex
 from theory.second_minima import better_policies
 from theory.stationarity import Cells
 
@@ -60,3 +62,32 @@ def test_candidates_are_never_worse_than_the_policy_they_replace(p, m, q, alpha)
     a = alpha * cells.preferred + (1 - alpha) * cells.nonpreferred
     here = (a * np.logaddexp(u, 0) + cells.preferred * np.logaddexp(-u, 0)).sum()
     assert here <= risk + 1e-14
+
+
+@pytest.mark.slow
+def test_global_minimum_on_a_grid_of_the_simplex():
+    # 3,000 problems with foreign references, many with empty cells: no point of the grid may have a lower risk (beyond
+    # rounding), and among them must be minima beyond an inflection, the case that the candidates are for.
+    rng = np.random.default_rng(20260404)
+    side = np.linspace(0, 1, 241)
+    first, second = (v[np.add.outer(side, side) <= 1] for v in np.meshgrid(side, side, indexing="ij"))
+    grid = np.clip(np.stack([first, second, 1 - first - second], axis=1), 1e-15, 1)
+    beyond = 0
+    for _ in range(3000):
+        p, m, q = rng.dirichlet(np.full(3, rng.choice([0.1, 0.3, 1.0])), 3)
+        q, alpha = 0.999 * q + 0.001 / 3, rng.uniform(0.02, 0.98)
+        if rng.random() < 0.3:
+            p, m = rng.multinomial(5, p) / 5, rng.multinomial(5, m) / 5
+        solution = minimise_over_simplex("rdro", p[None] / 2, m[None] / 2, q[None], np.full(1, alpha))
+        assert solution.converged[0]
+        a = (alpha * p + (1 - alpha) * m) / 2
+
+        def risk(policies, p=p, a=a, q=q):
+            u = np.log(np.maximum(policies, 1e-300) / q)
+            return (a * np.logaddexp(u, 0) + p / 2 * np.logaddexp(-u, 0)).sum(axis=1)
+
+        assert risk(solution.policy)[0] <= risk(grid).min() + 1e-9
+        kept = a > 0
+        inflection = np.sqrt(p / 2)[kept] * (np.sqrt(a + p / 2) + np.sqrt(p / 2))[kept] / a[kept]
+        beyond += bool((solution.policy[0, kept] / q[kept] > inflection + 1e-9).any())
+    assert beyond > 100
