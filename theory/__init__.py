@@ -32,7 +32,7 @@ from theory.divergences import (
     total_variation,
     win_rate,
 )
-from theory.loss_derivatives import LossDerivatives, loss_derivatives
+from theory.loss_derivatives import LossDerivatives, loss_derivatives, pair_loss_derivatives
 from theory.losses import (
     EXTENSION_MARGIN,
     ddro_log_direct_ratio,
@@ -87,6 +87,7 @@ __all__ = [
     "minimise_over_simplex",
     "mle_losses",
     "nash_gap",
+    "pair_loss_derivatives",
     "population_risk",
     "population_target",
     "power",

@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tests.strategies import EPS, alphas, log_ratios
 from theory import (
+    EXTENSION_MARGIN,
     GENERATORS,
     ddro_losses,
+    dpo_losses,
+    ipo_losses,
+    kto_losses,
     lipschitz_bound,
     loss_derivatives,
     mle_losses,
+    pair_loss_derivatives,
     power,
     rdro_losses,
     sft_losses,
@@ -28,16 +34,22 @@ LOSSES = {
 CASES = [(m, g) for m in ("rdro", "ddro") for g in ALL] + [("mle", ALL[0]), ("sft", ALL[0])]
 
 
-def autograd(method, u, preferred, alpha, generator):
+def slopes(loss, u):
     """Return the first derivative of a loss, and a central difference of it, both by autograd in float64."""
 
     def slope(values):
         inputs = torch.tensor(values, requires_grad=True)
-        LOSSES[method](inputs, torch.full(values.shape, preferred), alpha, generator).sum().backward()
+        loss(inputs).sum().backward()
         return inputs.grad.numpy()
 
     h = 1e-5
     return slope(u), (slope(u + h) - slope(u - h)) / (2 * h)
+
+
+def autograd(method, u, preferred, alpha, generator):
+    """Return the derivatives of an unpaired loss of one class."""
+    flags = torch.full(u.shape, preferred)
+    return slopes(lambda inputs: LOSSES[method](inputs, flags, alpha, generator), u)
 
 
 @pytest.mark.parametrize(("method", "generator"), CASES, ids=lambda case: getattr(case, "name", case))
@@ -53,6 +65,54 @@ def test_derivatives_agree_with_autograd(method, generator, preferred, u):
     np.testing.assert_allclose(computed.first, first, rtol=1e-13, atol=1e-13)
     # Differences of slopes: truncation h^2/6 times derivatives up to 1e5, rounding eps/h of the slopes.
     np.testing.assert_allclose(computed.second, second, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("generator", ALL, ids=lambda generator: generator.name)
+@pytest.mark.parametrize("preferred", [True, False])
+@settings(max_examples=40)
+@given(log_ratios(limit=1.0))
+@example(np.array([0.0, 1.0, -1.0, 0.5, 0.9, 0.1]))
+def test_extended_ddro_agrees_with_autograd_on_both_sides_of_the_knot(generator, preferred, u):
+    knot = np.log((1 - EXTENSION_MARGIN) / 0.6)  # 0.46: inside the drawn range
+    u = np.where(np.abs(u - knot) < 1e-4, u + 1e-3, u)  # the second derivative jumps on the knot
+    flags = torch.full(u.shape, preferred)
+    first, second = slopes(lambda inputs: ddro_losses(inputs, flags, 0.6, generator, "extend"), u)
+    computed = loss_derivatives("ddro", u, np.full(u.shape, preferred), 0.6, generator, beyond_domain="extend")
+    # Here log g reaches 2 + 20 x 0.54 = 13 with an error of k eps (13 eps in the exponent); power(2) takes g^3.
+    np.testing.assert_allclose(computed.first, first, rtol=1e-12)
+    # Differences of slopes over h = 1e-5: rounding eps/h and truncation (3 x 20 h)^2 / 6, relative.
+    np.testing.assert_allclose(computed.second, second, rtol=1e-5, atol=1e-7)
+
+
+def test_extended_ddro_has_a_continuous_slope_and_a_jump_in_curvature():
+    knot = np.log((1 - EXTENSION_MARGIN) / 0.3)
+    for preferred in (True, False):
+        sides = loss_derivatives("ddro", knot + np.array([-1e-9, 1e-9]), [preferred] * 2, 0.3, beyond_domain="extend")
+        assert sides.first[0] == pytest.approx(sides.first[1], rel=1e-5)  # 2e-9 times a curvature of at most 500
+        assert abs(sides.second[1] - sides.second[0]) > 1.0
+
+
+@pytest.mark.parametrize("preferred", [True, False])
+@given(log_ratios(limit=50.0), st.sampled_from([0.1, 1.0, 3.0]), st.sampled_from([0.0, 0.7]))
+def test_kto_agrees_with_autograd_at_a_constant_reference_point(preferred, u, beta, kl):
+    flags = torch.full(u.shape, preferred)
+    first, second = slopes(lambda inputs: kto_losses(inputs, flags, beta, kl), u)
+    computed = loss_derivatives("kto", u, np.full(u.shape, preferred), beta=beta, kl=kl)
+    # An exponent of up to beta |u| = 150 carries 150 eps; slopes are at most beta/4.
+    np.testing.assert_allclose(computed.first, first, rtol=1e-12, atol=1e-16)
+    # Truncation (beta h)^2 beta^2 and rounding eps/h times slopes of beta.
+    np.testing.assert_allclose(computed.second, second, rtol=1e-6, atol=1e-9)
+    each = loss_derivatives("kto", u, np.full(u.shape, preferred), beta=beta, kl=np.full(u.shape, kl))
+    np.testing.assert_array_equal(each.first, computed.first)
+
+
+@pytest.mark.parametrize(("method", "loss"), [("dpo", dpo_losses), ("ipo", ipo_losses)])
+@given(log_ratios(limit=50.0), st.sampled_from([0.1, 1.0, 3.0]))
+def test_pair_derivatives_agree_with_autograd(method, loss, margin, beta):
+    first, second = slopes(lambda inputs: loss(inputs, torch.zeros_like(inputs), beta), margin)
+    computed = pair_loss_derivatives(method, margin, beta)
+    np.testing.assert_allclose(computed.first, first, rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(computed.second, second, rtol=1e-6, atol=1e-8)  # eps/h times slopes of up to 110
 
 
 @given(log_ratios(limit=1e4), alphas(1e-9, 1 - 1e-9))
@@ -117,7 +177,7 @@ def test_alpha_may_be_one_number_an_example():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("dpo", [0.0], [True], 0.5), ValueError, r"method must be one of ddro, mle, rdro, sft; got 'dpo'"),
+        (("dpo", [0.0], [True], 0.5), ValueError, r"method must be one of ddro, kto, mle, rdro, sft; got 'dpo'"),
         (("rdro", [0.0], [True]), ValueError, r"alpha must be given for rdro, got None"),
         (("rdro", [0.0], [True], 1.0), ValueError, r"alpha must lie strictly between 0 and 1, got 1"),
         (
@@ -134,3 +194,19 @@ def test_alpha_may_be_one_number_an_example():
 def test_errors_state_the_rule_and_what_was_received(arguments, error, message):
     with pytest.raises(error, match=message):
         loss_derivatives(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: loss_derivatives("kto", [0.0], [True]), r"beta must be given for kto, got None"),
+        (lambda: loss_derivatives("kto", [0.0], [True], beta=0.0), r"beta must be finite and greater than 0, got 0.0"),
+        (lambda: loss_derivatives("kto", [0.0], [True], beta=0.1, kl=[0.0, 1.0]), r"kl must be one number or have"),
+        (lambda: loss_derivatives("ddro", [0.0], [True], 0.5, beyond_domain="clip"), r"beyond_domain must be one of"),
+        (lambda: pair_loss_derivatives("kto", [0.0], 0.1), r"method must be one of dpo, ipo; got 'kto'"),
+        (lambda: pair_loss_derivatives("dpo", [0.0], -1.0), r"beta must be finite and greater than 0, got -1.0"),
+    ],
+)
+def test_errors_of_options(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
