@@ -9,7 +9,7 @@ from typing import Any
 _HOMES = {
     "METHODS": "sim.estimators",
     "PREFERENCE_MODELS": "sim.preferences",
-    "Counts": "sim.worlds",
+    "Counts": "sim.sampling",
     "Simulation": "sim.simulation",
     "World": "sim.worlds",
     "build_world": "sim.worlds",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sim.sampling import Counts, match_pairs
 from sim.solvers import Estimates, fit_dpo, fit_ratio, fit_sft
-from sim.worlds import Counts, World, match_pairs
+from sim.worlds import World
 from theory import FiniteProblem, Generator, get_generator
 from theory.checks import check_alpha, check_positive
 from theory.weighting import Weighting

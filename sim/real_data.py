@@ -309,6 +309,44 @@ def read_comparisons_csv(path: str | PathLike[str]) -> WinCounts:
     return WinCounts(names, wins)
 
 
+def observed_counts(source: str, min_decisive: int | None = None) -> WinCounts:
+    """Read observed comparisons, and cut them to a dense core on request.
+
+    Parameters
+    ----------
+    source : str
+        "arena" for the Chatbot Arena counts of the optional package leaderbot, else the path of a CSV file.
+    min_decisive : int, optional
+        Decisive comparisons that every pair of the core must have, at least 1; default no cut.
+
+    Returns
+    -------
+    WinCounts
+        Names and win counts.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, it is malformed (row and column are named), or no core of two items is left.
+    ImportError
+        If the optional package is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "wins.csv"
+    >>> _ = path.write_text("winner,loser,count" + chr(10) + "a,b,3" + chr(10) + "b,a,1")
+    >>> observed_counts(str(path)).total
+    4
+    """
+    if source != "arena" and not Path(source).is_file():
+        raise ValueError(f'comparisons must come from "arena" or an existing CSV file, got {source!r}')
+    observed = load_arena() if source == "arena" else read_comparisons_csv(source)
+    if min_decisive is None:
+        return observed
+    return observed.restrict(dense_core(observed.wins, observed.names, min_decisive))
+
+
 def _csv_header(path: str | PathLike[str], fields: list[str]) -> list[str]:
     """Return the column names of a file of comparisons, or an error naming the missing or unknown column."""
     if not fields:

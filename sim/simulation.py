@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sim.estimators import METHODS, MethodOptions
-from sim.worlds import Counts, World
+from sim.sampling import Counts
+from sim.worlds import World
 from theory import (
     FiniteProblem,
     Generator,

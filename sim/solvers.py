@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.preferences.arguments import IntArray
-from sim.worlds import Counts
+from sim.sampling import Counts
 from theory import FiniteProblem, Generator, minimise_over_simplex
 from theory.bradley_terry_fit import newton_scores, win_chains
 from theory.checks import FloatArray

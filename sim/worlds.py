@@ -1,25 +1,24 @@
-"""Worlds: prompts, a base policy, a preference model and a regime, as an exact problem and a sampler of counts.
-
-Tabular estimators depend on a data set only through its counts, so the samplers draw the counts directly: a replicate
-of 10^9 examples costs what one of 10^3 does.
-"""
+"""Worlds: prompts, a base policy, a preference model and a regime, as an exact problem and a sampler of counts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from sim.annotators import Annotators, average_preference
+from sim.disturbances import check_noise, flip_labels, perturb_policy, thin_overlap
 from sim.preferences import PREFERENCE_MODELS, PairwisePreference, ThumbsPreference, build_preference
-from sim.preferences.arguments import IntArray, check_integer, check_rng
-from sim.real_data import WinCounts, dense_core, load_arena, read_comparisons_csv
+from sim.preferences.arguments import check_integer, check_rng
+from sim.real_data import observed_counts
+from sim.sampling import Counts, draw_examples, draw_pairs
 from theory import FiniteProblem
 from theory.checks import FloatArray, check_choice, check_probabilities
 
-__all__ = ["Counts", "World", "build_world", "match_pairs", "observed_counts"]
+__all__ = ["World", "build_world"]
 
 REGIMES = ("paired", "unpaired")
+REFERENCES = ("mixture", "base", "perturbed")
 _KEYS = (
     "name",
     "preference",
@@ -30,33 +29,22 @@ _KEYS = (
     "base",
     "p_preferred",
     "p_nonpreferred",
+    "overlap",
     "alpha",
     "regime",
     "label_fraction",
+    "label_noise",
+    "annotators",
+    "annotator_spread",
     "reference",
+    "reference_error",
     "prompt_probs",
+    "features",
+    "well_specified",
 )
 _DEFAULT_SEED = 20260404
-# NumPy's hypergeometric sampler accepts populations below this size.
-_LARGEST_POPULATION = 10**9
-
-
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """Data sets of a world, reduced to counts.
-
-    Attributes
-    ----------
-    preferred, nonpreferred : ndarray of int64
-        How often each response occurs in each class, shape (replicates, prompts, responses).
-    pairs : ndarray of int64 or None
-        How often response i was chosen over j, shape (replicates, prompts, responses, responses); None where the
-        data are unpaired.
-    """
-
-    preferred: IntArray
-    nonpreferred: IntArray
-    pairs: IntArray | None = None
+# Streams of a world's seed, beside that of its preference model.
+_REFERENCE_STREAM, _FEATURE_STREAM = 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +56,22 @@ class World:
     name : str
         Name in tables and figures.
     problem : FiniteProblem
-        The laws, reference and prompt law.
+        The laws of the data, with label noise if there is any, the reference and the prompt law.
     regime : {"paired", "unpaired"}
         Whether examples come as the two members of compared pairs, or one by one.
     label_fraction : ndarray
         Share of preferred examples at each prompt, in (0, 1), shape (prompts,); 1/2 in the paired regime.
+    estimand : ndarray, optional
+        The policy that errors are measured against, shape (prompts, responses): p+ of clean labels, fully reported.
+        Default the p+ of `problem`.
+    preference : ndarray, optional
+        Clean win probabilities, shape (prompts, responses, responses), by which win rates and Nash gaps of policies
+        are told; None where single responses are labelled.
+    features : ndarray, optional
+        Features of log-linear policies ``p_theta ~ p_ref exp(features @ theta)``, shape (prompts, responses, d);
+        None for tabular policies.
+    annotators : Annotators, optional
+        The pool that labels each data set; None where examples are independent.
 
     Examples
     --------
@@ -86,6 +85,15 @@ class World:
     problem: FiniteProblem
     regime: str
     label_fraction: FloatArray
+    estimand: FloatArray = field(default=None)  # type: ignore[assignment]  # filled in below
+    preference: FloatArray | None = None
+    features: FloatArray | None = None
+    annotators: Annotators | None = None
+
+    def __post_init__(self) -> None:
+        """Take the p+ of the data for the estimand unless another one is given."""
+        if self.estimand is None:
+            object.__setattr__(self, "estimand", self.problem.p_preferred)
 
     def sample(self, n: int, replicates: int, rng: np.random.Generator) -> Counts:
         """Draw the counts of independent data sets.
@@ -112,19 +120,17 @@ class World:
         check_integer("n", n, 1)
         check_integer("replicates", replicates, 1)
         check_rng(rng)
-        problem = self.problem
-        shape = problem.p_preferred.shape
-        if self.regime == "paired":
-            if n % 2:
-                raise ValueError(f"n must be even in the paired regime, where examples come in pairs, got {n}")
-            law = problem.prompt_probs[:, None, None] * problem.pair_probs
-            pairs = rng.multinomial(n // 2, _normalised(law), size=replicates).reshape(replicates, *law.shape)
-            return Counts(pairs.sum(axis=3), pairs.sum(axis=2), pairs)
-        preferred = (problem.prompt_probs * self.label_fraction)[:, None] * problem.p_preferred
-        nonpreferred = (problem.prompt_probs * (1.0 - self.label_fraction))[:, None] * problem.p_nonpreferred
-        law = np.stack([preferred, nonpreferred])
-        drawn = rng.multinomial(n, _normalised(law), size=replicates).reshape(replicates, 2, *shape)
-        return Counts(drawn[:, 0], drawn[:, 1])
+        problem, paired = self.problem, self.regime == "paired"
+        if paired and n % 2:
+            raise ValueError(f"n must be even in the paired regime, where examples come in pairs, got {n}")
+        units = n // 2 if paired else n
+        if self.annotators is not None:
+            return self.annotators.sample(units, replicates, rng)
+        if paired:
+            return draw_pairs(units, replicates, problem.prompt_probs[:, None, None] * problem.pair_probs, rng)
+        share = problem.prompt_probs * np.stack([self.label_fraction, 1.0 - self.label_fraction])
+        law = share[:, :, None] * np.stack([problem.p_preferred, problem.p_nonpreferred])
+        return draw_examples(units, replicates, law, rng)
 
 
 def build_world(spec: Mapping[str, Any]) -> World:
@@ -135,11 +141,15 @@ def build_world(spec: Mapping[str, Any]) -> World:
     spec : mapping
         ``name``; then either ``preference`` (a key of `sim.preferences.PREFERENCE_MODELS`) with its table of
         ``options``, ``responses``, ``prompts`` and ``seed`` (of the random model, default 20260404) and ``base``
-        (base policy mu, default uniform), or the laws ``p_preferred`` and ``p_nonpreferred`` with ``alpha``. Optional:
-        ``regime`` ("paired" or "unpaired"; default that of the preference model, and unpaired for given laws),
-        ``label_fraction`` (unpaired; default alpha), ``reference`` ("mixture", "base" or a policy; default
-        "mixture"), ``prompt_probs`` (default uniform). The options of from_counts are ``source = "arena"`` or
-        ``csv = FILE``, and ``min_decisive`` (decisive votes per pair in the dense core).
+        (base policy mu, default uniform), or the laws ``p_preferred`` and ``p_nonpreferred`` with ``alpha`` and
+        ``overlap`` (`sim.disturbances.thin_overlap`, default 1). Optional: ``regime`` ("paired" or "unpaired"; default
+        that of the preference model, and unpaired for given laws), ``label_fraction`` (unpaired; default alpha),
+        ``label_noise`` (probability of a flipped label, in [0, 1/2)), ``annotators`` and ``annotator_spread`` (see
+        `sim.annotators.Annotators`), ``reference`` ("mixture", "base", "perturbed" with its ``reference_error``, see
+        `sim.disturbances.perturb_policy`, or a policy; default "mixture"), ``prompt_probs`` (default uniform),
+        ``features`` (dimension d of log-linear policies, Gaussian features) and ``well_specified`` (true: the first
+        feature is ``log(p+ / p_ref)``, so that the estimand is such a policy). The options of from_counts are
+        ``source = "arena"`` or ``csv = FILE``, and ``min_decisive`` (decisive votes per pair in the dense core).
 
     Returns
     -------
@@ -180,87 +190,48 @@ def build_world(spec: Mapping[str, Any]) -> World:
     return _world_of_model(name, spec) if by_model else _world_of_laws(name, spec)
 
 
-def match_pairs(counts: Counts, rng: np.random.Generator) -> IntArray:
-    """Match preferred and non-preferred examples of each prompt at random, for methods that need pairs.
-
-    Every example of the smaller class gets a partner of the other class, without replacement; the rest is left over.
-    Any such pairing of independent draws is exactly Bradley-Terry with scores ``log(p+/p-)``.
-
-    Parameters
-    ----------
-    counts : Counts
-        Unpaired counts.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray of int64
-        Counts of (chosen, rejected), shape (replicates, prompts, responses, responses).
-
-    Raises
-    ------
-    ValueError
-        If a class has 10^9 examples or more at a prompt, beyond NumPy's hypergeometric sampler.
-
-    Examples
-    --------
-    >>> counts = Counts(np.array([[[3, 1]]]), np.array([[[2, 5]]]))
-    >>> match_pairs(counts, np.random.default_rng(0)).sum()
-    np.int64(4)
-    """
-    totals = counts.preferred.sum(axis=-1), counts.nonpreferred.sum(axis=-1)
-    largest = int(max(total.max() for total in totals))
-    if largest >= _LARGEST_POPULATION:
-        raise ValueError(f"random matching needs fewer than 10^9 examples of a class at a prompt, got {largest}")
-    # The smaller class is dealt partners from the larger one, response by response.
-    swap = (totals[0] > totals[1])[..., None]
-    smaller = np.where(swap, counts.nonpreferred, counts.preferred)
-    rest = np.where(swap, counts.preferred, counts.nonpreferred).copy()
-    responses = rest.shape[-1]
-    table = np.zeros((*rest.shape, responses), dtype=np.int64)
-    for i in range(responses):
-        wanted = smaller[..., i].copy()
-        for j in range(responses):
-            others = rest[..., j + 1 :].sum(axis=-1)
-            drawn = rng.hypergeometric(rest[..., j], others, wanted) if j + 1 < responses else wanted
-            table[..., i, j] = drawn
-            rest[..., j] -= drawn
-            wanted = wanted - drawn
-    return np.where(swap[..., None], np.swapaxes(table, -1, -2), table)
-
-
 def _world_of_model(name: str, spec: Mapping[str, Any]) -> World:
     """Build a world around a preference model."""
-    if "alpha" in spec:
-        raise ValueError(f"alpha of world {name!r} follows from its preference model, got {spec['alpha']!r}")
+    for key in ("alpha", "overlap"):
+        if key in spec:
+            raise ValueError(f"{key} of world {name!r} follows from its preference model, got {spec[key]!r}")
     entry = PREFERENCE_MODELS[check_choice("preference", spec["preference"], PREFERENCE_MODELS)]
     options = spec.get("options", {})
     if not isinstance(options, Mapping):
         raise TypeError(f"options of world {name!r} must be a table, got {options!r}")
     if spec["preference"] == "from_counts":
         options = _counts_options(name, options)
-    rng = np.random.default_rng(check_integer("seed", spec.get("seed", _DEFAULT_SEED), 0))
-    model = build_preference(
-        spec["preference"], options, responses=spec.get("responses"), prompts=spec.get("prompts"), rng=rng
+    clean = build_preference(
+        spec["preference"],
+        options,
+        responses=spec.get("responses"),
+        prompts=spec.get("prompts"),
+        rng=np.random.default_rng(_seed(spec)),
     )
-    shape = (model.prompts, model.responses)
+    shape = (clean.prompts, clean.responses)
     base = np.full(shape, 1.0 / shape[1]) if "base" not in spec else _policy("base", spec["base"], shape)
     regime = check_choice("regime", spec.get("regime", entry.regime), REGIMES)
+    spread = spec.get("annotator_spread", 0.0)
+    model = average_preference(clean, spread) if "annotators" in spec else clean
     if isinstance(model, ThumbsPreference):
         if regime == "paired":
             raise ValueError(f"regime of world {name!r} must be unpaired for thumbs, got paired")
+        if "annotators" in spec and not (np.all(model.report_up == 1.0) and np.all(model.report_down == 1.0)):
+            raise ValueError(f"annotators of world {name!r} must report all labels, got report_up or report_down")
         laws = model.class_laws(base)
+        everything = ThumbsPreference(model.name, model.label_probabilities)
         # Prompts whose labels are reported more often occur more often in the data.
         shown = check_probabilities("prompt_probs", spec.get("prompt_probs", np.full(shape[0], 1.0 / shape[0])))
         reported = shown * laws.reported
         spec = {**spec, "prompt_probs": reported / reported.sum()}
-        return _world(name, spec, regime, base, laws.p_preferred, laws.p_nonpreferred, laws.alpha, None)
-    assert isinstance(model, PairwisePreference)
-    pairs = model.pair_law(base)
-    preferred, nonpreferred = pairs.sum(axis=2), pairs.sum(axis=1)
-    joint = pairs if regime == "paired" else None
-    return _world(name, spec, regime, base, preferred, nonpreferred, np.full(shape[0], 0.5), joint)
+        estimand = everything.class_laws(base).p_preferred
+        problem = _Laws(laws.p_preferred, laws.p_nonpreferred, laws.alpha, None, estimand, None)
+    else:
+        pairs = model.pair_law(base)
+        preferred, nonpreferred = pairs.sum(axis=2), pairs.sum(axis=1)
+        joint = pairs if regime == "paired" else None
+        problem = _Laws(preferred, nonpreferred, np.full(shape[0], 0.5), joint, preferred, model.probabilities)
+    return _world(name, spec, regime, base, problem, clean)
 
 
 def _world_of_laws(name: str, spec: Mapping[str, Any]) -> World:
@@ -268,16 +239,32 @@ def _world_of_laws(name: str, spec: Mapping[str, Any]) -> World:
     for key in ("p_preferred", "p_nonpreferred", "alpha"):
         if key not in spec:
             raise ValueError(f"world {name!r} must have p_preferred, p_nonpreferred and alpha, got no {key}")
-    surplus = [key for key in ("options", "seed", "prompts", "responses") if key in spec]
+    model_keys = ("options", "prompts", "responses", "annotators", "annotator_spread")
+    surplus = [key for key in model_keys if key in spec]
     if surplus:
         raise ValueError(f"{surplus[0]} goes with a preference model, got it for the given laws of world {name!r}")
     regime = check_choice("regime", spec.get("regime", "unpaired"), REGIMES)
     preferred = np.atleast_2d(check_probabilities("p_preferred", spec["p_preferred"]))
+    nonpreferred = _policy("p_nonpreferred", spec["p_nonpreferred"], preferred.shape)
+    if "overlap" in spec:
+        nonpreferred = thin_overlap(preferred, nonpreferred, spec["overlap"])
     base = _policy("base", spec["base"], preferred.shape) if "base" in spec else None
     alpha = spec["alpha"]
     if regime == "paired" and np.any(np.asarray(alpha) != 0.5):
         raise ValueError(f"alpha must be 1/2 in the paired regime, got {alpha!r}")
-    return _world(name, spec, regime, base, preferred, spec["p_nonpreferred"], alpha, None)
+    return _world(name, spec, regime, base, _Laws(preferred, nonpreferred, alpha, None, preferred, None), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Laws:
+    """Clean laws of a world, before label noise."""
+
+    preferred: FloatArray
+    nonpreferred: FloatArray
+    alpha: Any
+    pairs: FloatArray | None
+    estimand: FloatArray
+    preference: FloatArray | None
 
 
 def _world(
@@ -285,65 +272,89 @@ def _world(
     spec: Mapping[str, Any],
     regime: str,
     base: FloatArray | None,
-    preferred: FloatArray,
-    nonpreferred: FloatArray,
-    alpha: Any,
-    pairs: FloatArray | None,
+    laws: _Laws,
+    tastes_of: PairwisePreference | ThumbsPreference | None,
 ) -> World:
-    """Finish a world: reference, prompt law and label fraction."""
-    reference = spec.get("reference", "mixture")
-    if isinstance(reference, str):
-        check_choice("reference", reference, ("mixture", "base"))
-        if reference == "base" and base is None:
-            raise ValueError(f"reference of world {name!r} is base, got no base policy")
-        reference = base if reference == "base" else None
-    problem = FiniteProblem(preferred, nonpreferred, reference, spec.get("prompt_probs"), alpha=alpha, pair_probs=pairs)
+    """Finish a world: label fraction, noise, reference, prompt law, features and annotators."""
+    clean = FiniteProblem(laws.preferred, laws.nonpreferred, None, spec.get("prompt_probs"), alpha=laws.alpha)
+    fraction = _label_fraction(name, spec, regime, clean)
+    noise = spec.get("label_noise", 0.0)
+    check_noise(noise)
+    noisy = flip_labels(clean.p_preferred, clean.p_nonpreferred, clean.alpha, fraction, noise)
+    pairs = None if laws.pairs is None else (1.0 - noise) * laws.pairs + noise * laws.pairs.swapaxes(1, 2)
+    problem = FiniteProblem(
+        noisy.p_preferred,
+        noisy.p_nonpreferred,
+        _reference(name, spec, base, clean),
+        spec.get("prompt_probs"),
+        alpha=noisy.alpha,
+        pair_probs=pairs,
+    )
+    annotators = None
+    if "annotators" in spec:
+        annotators = Annotators(
+            spec["annotators"],
+            spec.get("annotator_spread", 0.0),
+            tastes_of,
+            base,
+            problem.prompt_probs,
+            paired=regime == "paired",
+            label_fraction=fraction if "label_fraction" in spec else None,
+            label_noise=noise,
+        )
+    elif "annotator_spread" in spec:
+        raise ValueError(f"annotator_spread of world {name!r} goes with annotators, got no number of them")
+    features = _features(name, spec, laws.estimand, problem.reference)
+    return World(name, problem, regime, noisy.label_fraction, laws.estimand, laws.preference, features, annotators)
+
+
+def _label_fraction(name: str, spec: Mapping[str, Any], regime: str, clean: FiniteProblem) -> FloatArray:
+    """Return the share of preferred examples at each prompt, before label noise."""
     if regime == "paired" and "label_fraction" in spec:
         raise ValueError(f"label_fraction is 1/2 in the paired regime, got {spec['label_fraction']!r}")
-    fraction = np.asarray(spec.get("label_fraction", problem.alpha), dtype=float)
+    fraction = np.asarray(spec.get("label_fraction", clean.alpha), dtype=float)
     if not np.all((fraction > 0) & (fraction < 1)):
         raise ValueError(f"label_fraction must lie strictly between 0 and 1, got {spec['label_fraction']!r}")
-    if fraction.ndim > 1 or fraction.size not in (1, problem.prompts):
+    if fraction.ndim > 1 or fraction.size not in (1, clean.prompts):
         raise ValueError(f"label_fraction must be one number or one per prompt, got shape {fraction.shape}")
-    return World(name, problem, regime, np.broadcast_to(fraction, problem.prompts))
+    return np.broadcast_to(fraction, clean.prompts)
 
 
-def observed_counts(source: str, min_decisive: int | None = None) -> WinCounts:
-    """Read observed comparisons, and cut them to a dense core on request.
+def _reference(name: str, spec: Mapping[str, Any], base: FloatArray | None, clean: FiniteProblem) -> FloatArray | None:
+    """Return the reference policy; None for the mixture."""
+    reference = spec.get("reference", "mixture")
+    if ("reference_error" in spec) != (reference == "perturbed" if isinstance(reference, str) else False):
+        given = f"reference {reference!r}" if "reference_error" in spec else "no reference_error"
+        raise ValueError(f'reference = "perturbed" and reference_error of world {name!r} go together, got {given}')
+    if not isinstance(reference, str):
+        return _policy("reference", reference, clean.mixture.shape)
+    check_choice("reference", reference, REFERENCES)
+    if reference == "base" and base is None:
+        raise ValueError(f"reference of world {name!r} is base, got no base policy")
+    if reference == "perturbed":
+        rng = np.random.default_rng([_seed(spec), _REFERENCE_STREAM])
+        return perturb_policy(clean.mixture, spec["reference_error"], rng)
+    return base if reference == "base" else None
 
-    Parameters
-    ----------
-    source : str
-        "arena" for the Chatbot Arena counts of the optional package leaderbot, else the path of a CSV file.
-    min_decisive : int, optional
-        Decisive comparisons that every pair of the core must have, at least 1; default no cut.
 
-    Returns
-    -------
-    WinCounts
-        Names and win counts.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, it is malformed (row and column are named), or no core of two items is left.
-    ImportError
-        If the optional package is missing.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "wins.csv"
-    >>> _ = path.write_text("winner,loser,count" + chr(10) + "a,b,3" + chr(10) + "b,a,1")
-    >>> observed_counts(str(path)).total
-    4
-    """
-    if source != "arena" and not Path(source).is_file():
-        raise ValueError(f'comparisons must come from "arena" or an existing CSV file, got {source!r}')
-    observed = load_arena() if source == "arena" else read_comparisons_csv(source)
-    if min_decisive is None:
-        return observed
-    return observed.restrict(dense_core(observed.wins, observed.names, min_decisive))
+def _features(name: str, spec: Mapping[str, Any], estimand: FloatArray, reference: FloatArray) -> FloatArray | None:
+    """Return Gaussian features, the first one replaced by ``log(p+ / p_ref)`` in a well-specified world."""
+    well_specified = spec.get("well_specified", False)
+    if not isinstance(well_specified, bool):
+        raise TypeError(f"well_specified must be true or false, got {well_specified!r}")
+    if "features" not in spec:
+        if well_specified:
+            raise ValueError(f"well_specified of world {name!r} goes with features, got no number of them")
+        return None
+    dimension = check_integer("features", spec["features"], 1)
+    rng = np.random.default_rng([_seed(spec), _FEATURE_STREAM])
+    # The feature is the first axis of the draw: worlds of growing d share their first features.
+    features = np.moveaxis(rng.standard_normal((dimension, *estimand.shape)), 0, 2)
+    if well_specified:
+        if np.any(estimand <= 0):
+            raise ValueError(f"well_specified of world {name!r} needs p+ > 0 everywhere, got a response without mass")
+        features[:, :, 0] = np.log(estimand) - np.log(reference)
+    return features
 
 
 def _counts_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -359,15 +370,14 @@ def _counts_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"counts": observed.wins, "names": observed.names}
 
 
-def _policy(key: str, values: Any, shape: tuple[int, int]) -> FloatArray:
+def _seed(spec: Mapping[str, Any]) -> int:
+    """Return the seed of a world's random parts."""
+    return check_integer("seed", spec.get("seed", _DEFAULT_SEED), 0)
+
+
+def _policy(key: str, values: Any, shape: tuple[int, ...]) -> FloatArray:
     """Return a policy of the given shape, or raise."""
     policy = np.atleast_2d(check_probabilities(key, values))
     if policy.shape != shape:
         raise ValueError(f"{key} must have shape {shape}, got {policy.shape}")
     return policy
-
-
-def _normalised(law: FloatArray) -> FloatArray:
-    """Return a flat law that sums to one up to a last rounding, as NumPy's multinomial sampler demands."""
-    flat = law.ravel()
-    return flat / flat.sum()

@@ -154,7 +154,8 @@ def win_rate(policy: ArrayLike, opponent: ArrayLike, preference: ArrayLike) -> F
     policy, opponent : array_like
         Probabilities of one shape (..., responses).
     preference : array_like
-        P, shape (..., responses, responses), with ``P_ij + P_ji = 1``.
+        P, shape (..., responses, responses), with ``P_ij + P_ji = 1``; leading axes, from the first on, may be left
+        out and then share one P.
 
     Returns
     -------
@@ -186,7 +187,8 @@ def nash_gap(policy: ArrayLike, preference: ArrayLike) -> FloatArray:
     policy : array_like
         Probabilities, shape (..., responses).
     preference : array_like
-        P, shape (..., responses, responses), with ``P_ij + P_ji = 1``.
+        P, shape (..., responses, responses), with ``P_ij + P_ji = 1``; leading axes, from the first on, may be left
+        out and then share one P.
 
     Returns
     -------
@@ -220,10 +222,11 @@ def _laws(p: ArrayLike, q: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def _preference(preference: ArrayLike, policy: FloatArray) -> FloatArray:
-    """Return a preference matrix for policies of the given shape."""
+    """Return a preference matrix for policies of the given shape, or for the last axes of it."""
     matrix = as_floats("preference", preference)
-    if matrix.shape != (*policy.shape, policy.shape[-1]):
-        raise ValueError(f"preference must have shape {(*policy.shape, policy.shape[-1])}, got {matrix.shape}")
+    full = (*policy.shape, policy.shape[-1])
+    if matrix.ndim < 2 or matrix.shape != full[-matrix.ndim :]:
+        raise ValueError(f"preference must have shape {full}, or the last axes of it, got {matrix.shape}")
     if matrix.min() < 0 or np.abs(matrix + np.swapaxes(matrix, -1, -2) - 1.0).max() > 1e-9:
         raise ValueError("preference must satisfy P_ij >= 0 and P_ij + P_ji = 1, got a matrix that does not")
     return matrix

@@ -3,7 +3,7 @@
 import pytest
 
 from sim.__main__ import main
-from sim.worlds import observed_counts
+from sim.real_data import observed_counts
 
 CYCLE = "winner,loser,count\na,b,90\nb,a,10\nb,c,90\nc,b,10\nc,a,90\na,c,10\n"
 BRADLEY_TERRY = "winner,loser,count\na,b,80\nb,a,20\nb,c,80\nc,b,20\na,c,94\nc,a,6\n"  # odds 4, 4 and about 16

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 
 from sim import METHODS, build_world, simulate
-from sim.worlds import Counts
+from sim.sampling import Counts
 from theory import asymptotic_kl, population_risk, population_target
 from theory.problems import FiniteProblem
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from sim.worlds import Counts, World, build_world, match_pairs
+from sim.sampling import Counts, match_pairs
+from sim.worlds import World, build_world
 from theory import FiniteProblem
 
 TOY = {"name": "toy", "p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6], "alpha": 0.3}
