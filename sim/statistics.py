@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, ndtri, stdtrit
+from scipy.special import chdtrc, ndtri
 
-__all__ = ["RateFit", "fit_rate", "fit_rates", "summarise", "swept_columns"]
+from sim.accumulate import STATUSES, SeriesAccumulator, groups_of
 
-STATUSES = ("ok", "nonconverged", "diverged", "error")
+__all__ = ["STATUSES", "RateFit", "fit_rate", "fit_rates", "summarise", "swept_columns"]
+
 _METRIC_COLUMNS = ("study", "world", "n", "method", "replicate", "status", "metric", "value", "exact")
 _FEWEST_POINTS = 3
 # Exact targets carry solver errors near 1e-10; a metric this close to zero there tends to zero.
@@ -104,11 +105,10 @@ def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
     if absent:
         raise ValueError(f"metrics must have the columns {', '.join(_METRIC_COLUMNS)}; got none called {absent[0]}")
     keys = ["study", "world", "n", *swept_columns(metrics), "method", "metric"]
-    rows = [
-        dict(zip(keys, key, strict=True)) | _summary(group)
-        for key, group in metrics.groupby(keys, sort=False, observed=True)
-    ]
-    table = pd.DataFrame(rows)
+    series: dict[tuple[Any, ...], SeriesAccumulator] = {}
+    for group in groups_of(metrics, keys):
+        series.setdefault(group.key, SeriesAccumulator()).add(group)
+    table = pd.DataFrame([dict(zip(keys, key, strict=True)) | one.row() for key, one in series.items()])
     return table.assign(exact=table["exact"].astype("Float64"))
 
 
@@ -218,31 +218,6 @@ def fit_rates(summary: pd.DataFrame) -> pd.DataFrame:
         if len(curve) >= _FEWEST_POINTS
     ]
     return pd.DataFrame(rows, columns=[*keys, *RateFit.__dataclass_fields__])
-
-
-def _summary(group: pd.DataFrame) -> dict[str, Any]:
-    """Return the numbers of one row of a summary."""
-    status, values = group["status"].to_numpy(dtype=object), group["value"].to_numpy()
-    used = values[(status == "ok") & np.isfinite(values)]
-    finite = len(used)
-    mean = float(used.mean()) if finite else math.nan
-    error = float(used.std(ddof=1)) / math.sqrt(finite) if finite > 1 else math.nan
-    half = float(stdtrit(finite - 1, 0.975)) * error if finite > 1 else math.nan
-    low, median, high = np.quantile(used, [0.025, 0.5, 0.975]) if finite else (math.nan,) * 3
-    exact = group["exact"].dropna()
-    return {
-        "replicates": len(group),
-        **{f"share_{name}": float((status == name).mean()) for name in STATUSES},
-        "finite": finite,
-        "mean": mean,
-        "standard_error": error,
-        "low": mean - half,
-        "high": mean + half,
-        "median": float(median),
-        "q025": float(low),
-        "q975": float(high),
-        "exact": float(exact.iloc[0]) if len(exact) else pd.NA,
-    }
 
 
 def _swept_of_summary(summary: pd.DataFrame) -> list[str]:

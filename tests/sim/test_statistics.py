@@ -42,7 +42,7 @@ def test_failures_are_counted_and_do_not_enter_the_mean():
     status = ["ok", "ok", "nonconverged", "diverged", "diverged", "error", "ok", "ok"]
     values = [1.0, 3.0, 100.0, np.nan, np.nan, np.nan, np.inf, 2.0]
     (row,) = summarise(metrics(values, status)).to_dict("records")
-    assert [row[f"share_{name}"] for name in STATUSES] == [4 / 8, 1 / 8, 2 / 8, 1 / 8]
+    assert [row[f"share_{name}"] for name in STATUSES] == [4 / 8, 1 / 8, 2 / 8, 1 / 8, 0]
     assert (row["replicates"], row["finite"], row["mean"], row["median"]) == (8, 3, 2.0, 2.0)
 
 
