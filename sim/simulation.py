@@ -82,7 +82,7 @@ def simulate(
     rng: np.random.Generator,
     *,
     label: str | None = None,
-    counts: Counts | None = None,
+    data: Counts | None = None,
     alpha: ArrayLike | None = None,
     generator: str | Generator = "logistic",
     weighting: Weighting = "balanced",
@@ -104,7 +104,7 @@ def simulate(
         Source of randomness.
     label : str, optional
         Name in tables; default the method's.
-    counts : Counts, optional
+    data : Counts, optional
         Data sets drawn before from the same world, so that several methods see the same data.
     alpha, generator, weighting, beta
         Options of the method, see `theory.population_target`.
@@ -117,7 +117,7 @@ def simulate(
     Raises
     ------
     ValueError
-        If the method is unknown, an option is not valid or belongs to another method, or `counts` does not fit.
+        If the method is unknown, an option is not valid or belongs to another method, or `data` does not fit.
 
     Examples
     --------
@@ -130,16 +130,16 @@ def simulate(
     entry = METHODS[check_choice("method", method, METHODS)]
     options = MethodOptions(alpha, generator, weighting, beta)
     target = _exact_target(world, method, options)
-    data = world.sample(n, replicates, rng) if counts is None else counts
-    if data.preferred.shape[0] != replicates:
-        raise ValueError(f"counts must hold {replicates} replicates, got {data.preferred.shape[0]}")
-    estimates = entry.estimate(world, data, options, rng)
+    counts = world.sample(n, replicates, rng) if data is None else data
+    if counts.preferred.shape[0] != replicates:
+        raise ValueError(f"data must hold {replicates} replicates, got {counts.preferred.shape[0]}")
+    estimates = entry.estimate(world, counts, options, rng)
     metrics = _policy_metrics(world.problem, estimates.policies, target)
     at_target = {} if target is None else _policy_metrics(world.problem, target[None], target)
     exact = {name: float(value[0]) for name, value in at_target.items()}
     if method == "rdro":
         used = world.problem.alpha if alpha is None else check_alpha(alpha)
-        metrics |= _unnormalised_metrics(data, np.broadcast_to(used, world.problem.prompts))
+        metrics |= _unnormalised_metrics(counts, np.broadcast_to(used, world.problem.prompts))
     return Simulation(method, label or method, estimates.policies, estimates.status, target, metrics, exact)
 
 

@@ -40,7 +40,7 @@ def test_ratio_estimates_minimise_their_empirical_risk(method):
     # A data set is a problem of its own: its shares are the laws, its class counts the preferred fraction.
     world = build_world(TOY)
     counts = world.sample(500, 5, np.random.default_rng(3))
-    result = simulate(world, method, 500, 5, np.random.default_rng(0), counts=counts)
+    result = simulate(world, method, 500, 5, np.random.default_rng(0), data=counts)
     for i in range(5):
         up, down = counts.preferred[i, 0], counts.nonpreferred[i, 0]
         sample = FiniteProblem(up / up.sum(), down / down.sum(), world.problem.reference, alpha=0.3)
@@ -62,7 +62,7 @@ def test_ratio_estimates_minimise_their_empirical_risk(method):
 def test_dpo_estimates_minimise_their_empirical_risk():
     world = build_world(HODGE)
     counts = world.sample(400, 3, np.random.default_rng(5))
-    result = simulate(world, "dpo", 400, 3, np.random.default_rng(0), counts=counts, beta=0.7)
+    result = simulate(world, "dpo", 400, 3, np.random.default_rng(0), data=counts, beta=0.7)
     for i in range(3):
         pairs = counts.pairs[i] / counts.pairs[i].sum()
         sample = FiniteProblem(
@@ -76,7 +76,7 @@ def test_dpo_with_a_response_in_no_pair_is_closest_to_the_reference():
     pairs = np.zeros((1, 1, 5, 5), dtype=np.int64)
     pairs[0, 0, :3, :3] = [[0, 4, 2], [1, 0, 5], [3, 2, 0]]
     counts = Counts(pairs.sum(axis=3), pairs.sum(axis=2), pairs)
-    result = simulate(world, "dpo", 34, 1, np.random.default_rng(0), counts=counts, beta=1.0)
+    result = simulate(world, "dpo", 34, 1, np.random.default_rng(0), data=counts, beta=1.0)
     policy = result.policies[0, 0]
     assert result.status.tolist() == ["ok"]
     assert policy.sum() == pytest.approx(1.0, abs=1e-14)
@@ -93,14 +93,14 @@ def test_dpo_counts_separated_data_as_diverged():
     pairs[0, 0, 0, 1:] = 3  # response 0 always wins
     pairs[0, 0, 1:, 1:] = 1
     counts = Counts(pairs.sum(axis=3), pairs.sum(axis=2), pairs)
-    result = simulate(world, "dpo", 56, 1, np.random.default_rng(0), counts=counts, beta=1.0)
+    result = simulate(world, "dpo", 56, 1, np.random.default_rng(0), data=counts, beta=1.0)
     assert result.status.tolist() == ["diverged"]
     assert np.isnan(result.policies).all() and np.isnan(result.metrics["tv_target"]).all()
 
 
 def test_data_of_one_class_are_an_error_outcome_and_stay_in_the_table():
     counts = Counts(np.array([[[4, 0, 0]], [[2, 1, 1]]]), np.array([[[0, 0, 0]], [[1, 1, 2]]]))
-    result = simulate(build_world(TOY), "rdro", 4, 2, np.random.default_rng(0), counts=counts)
+    result = simulate(build_world(TOY), "rdro", 4, 2, np.random.default_rng(0), data=counts)
     assert result.status.tolist() == ["error", "ok"]
     table = result.table()
     assert set(table["replicate"]) == {0, 1}
@@ -109,7 +109,7 @@ def test_data_of_one_class_are_an_error_outcome_and_stay_in_the_table():
 
 def test_ddro_with_an_unbounded_risk_diverges():
     counts = Counts(np.array([[[4, 1, 2]]]), np.array([[[0, 3, 2]]]))
-    result = simulate(build_world(TOY), "ddro", 12, 1, np.random.default_rng(0), counts=counts, generator="kl")
+    result = simulate(build_world(TOY), "ddro", 12, 1, np.random.default_rng(0), data=counts, generator="kl")
     assert result.status.tolist() == ["diverged"]
 
 
@@ -117,7 +117,7 @@ def test_responses_without_counts_share_the_left_over_mass_in_proportion_to_the_
     laws = {"p_preferred": [0.3, 0.3, 0.2, 0.2], "p_nonpreferred": [0.3, 0.3, 0.1, 0.3], "alpha": 0.5}
     counts = Counts(np.array([[[1, 1, 0, 0]]]), np.array([[[1, 3, 0, 0]]]))
     world = build_world({"name": "gaps", **laws})
-    policy = simulate(world, "rdro", 6, 1, np.random.default_rng(0), counts=counts).policies[0, 0]
+    policy = simulate(world, "rdro", 6, 1, np.random.default_rng(0), data=counts).policies[0, 0]
     q = world.problem.reference[0]
     # Seen responses sit at their pointwise minimiser p+/(p+/2 + p-/2); the rest is left over.
     assert policy[:2] == pytest.approx(q[:2] * np.array([0.5 / 0.375, 0.5 / 0.625]), abs=1e-14)
@@ -159,8 +159,8 @@ def test_pooled_weighting_has_another_target_and_is_exposed():
 def test_methods_given_the_same_counts_see_the_same_data():
     world = build_world(TOY)
     counts = world.sample(100, 10, np.random.default_rng(0))
-    first = simulate(world, "sft", 100, 10, np.random.default_rng(1), counts=counts)
-    second = simulate(world, "sft", 100, 10, np.random.default_rng(2), counts=counts)
+    first = simulate(world, "sft", 100, 10, np.random.default_rng(1), data=counts)
+    second = simulate(world, "sft", 100, 10, np.random.default_rng(2), data=counts)
     np.testing.assert_array_equal(first.policies, second.policies)
 
 
@@ -190,5 +190,5 @@ def test_wrong_options_are_refused_before_any_draw(method, options, message):
 def test_counts_of_another_number_of_replicates_are_refused():
     world = build_world(TOY)
     counts = world.sample(100, 10, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="counts must hold 5 replicates, got 10"):
-        simulate(world, "rdro", 100, 5, np.random.default_rng(0), counts=counts)
+    with pytest.raises(ValueError, match="data must hold 5 replicates, got 10"):
+        simulate(world, "rdro", 100, 5, np.random.default_rng(0), data=counts)
