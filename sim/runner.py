@@ -273,7 +273,7 @@ def _run_method(
             task.replicates,
             rng,
             label=method.label,
-            counts=counts,
+            data=counts,
             **method.options,
         )
     except Exception as error:  # noqa: BLE001 -- recorded under its own name, with the seed that repeats it
