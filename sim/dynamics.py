@@ -17,8 +17,15 @@ from sim.outcomes import Outcome
 from sim.preferences.arguments import IntArray, check_integer
 from sim.sampling import Counts, match_pairs
 from sim.worlds import World, build_world
-from theory import EXTENSION_MARGIN, FiniteProblem, Generator, NoTargetError, get_generator, population_target
-from theory import total_variation
+from theory import (
+    EXTENSION_MARGIN,
+    FiniteProblem,
+    Generator,
+    NoTargetError,
+    get_generator,
+    population_target,
+    total_variation,
+)
 from theory.checks import FloatArray, check_alpha, check_choice, check_positive
 from theory.losses import BeyondDomain
 from theory.weighting import Weighting, class_weights
