@@ -1,0 +1,257 @@
+"""Risks of many log-linear policies at once, and their gradients and Hessians in closed form.
+
+With ``u = phi.theta - log sum_y p_ref exp(phi.theta)`` the derivatives of u are the centred features
+``c = phi - E_theta[phi]``, and the second ones ``-Cov_theta(phi)`` at all responses of a prompt. A risk
+``sum_xy l_xy(u_xy)`` has therefore the gradient ``sum l' c`` and the Hessian
+``sum_xy (l''_xy - p_xy sum_y l'_xy) c c^T``. Margins between two responses of a prompt are linear in theta.
+Derived here.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory import (
+    Generator,
+    ddro_losses,
+    dpo_losses,
+    ipo_losses,
+    kto_losses,
+    loss_derivatives,
+    mle_losses,
+    pair_loss_derivatives,
+    rdro_losses,
+    sft_losses,
+)
+from theory.checks import FloatArray
+from theory.losses import BeyondDomain
+
+__all__ = ["PairedRisk", "Risk", "Slopes", "UnpairedRisk"]
+
+_EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Gradients (problems, d), Hessians (problems, d, d) and the rounding error of the gradients (problems,)."""
+
+    gradient: FloatArray
+    hessian: FloatArray
+    noise: FloatArray
+
+
+class Risk(Protocol):
+    """What the Newton iteration needs of a risk; u and policies have shape (problems, prompts, responses)."""
+
+    @property
+    def total_mass(self) -> FloatArray:
+        """Return the sum of all masses of each problem, (problems,)."""
+
+    @property
+    def scale(self) -> float:
+        """Return the factor of u inside the loss: log-ratios are large when they are large against its inverse."""
+
+    def rows(self, rows: NDArray[np.intp] | slice) -> Self:
+        """Return the risk of some of the problems."""
+
+    def reference_point(self, u: FloatArray, policy: FloatArray) -> FloatArray:
+        """Return the constant that the loss detaches, (problems,)."""
+
+    def at_edge(self, u: FloatArray) -> NDArray[np.bool_]:
+        """Return where the iteration runs into the edge of the domain and is given up, (problems,)."""
+
+    def room(self, u: FloatArray, change: FloatArray) -> FloatArray:
+        """Return the largest factor of a step that changes u by `change` and stays inside the domain, (problems,)."""
+
+    def value(self, u: FloatArray, point: FloatArray) -> FloatArray:
+        """Return the risk of each problem, (problems,); +inf beyond a domain."""
+
+    def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
+        """Return gradients and Hessians in the coordinates of `features` (prompts, responses, d)."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnpairedRisk:
+    """``sum_xy B l+(u) + D l-(u)`` with class-weighted masses B and D, (problems, prompts, responses).
+
+    `alpha` has the shape of the masses; `prompt_probs` (problems, prompts) weighs the prompts in kto's reference point.
+    """
+
+    method: str
+    preferred: FloatArray
+    nonpreferred: FloatArray
+    alpha: FloatArray
+    generator: Generator
+    beta: float
+    beyond_domain: BeyondDomain
+    prompt_probs: FloatArray
+
+    @property
+    def total_mass(self) -> FloatArray:
+        """Return the sum of all masses of each problem; those of the preferred class alone for sft."""
+        used = self.preferred if self.method == "sft" else self.preferred + self.nonpreferred
+        return np.asarray(used.sum(axis=(1, 2)))
+
+    @property
+    def scale(self) -> float:
+        """Return beta for kto, else 1."""
+        return self.beta if self.method == "kto" else 1.0
+
+    def rows(self, rows: NDArray[np.intp] | slice) -> Self:
+        """Return the risk of some of the problems."""
+        return replace(
+            self,
+            preferred=self.preferred[rows],
+            nonpreferred=self.nonpreferred[rows],
+            alpha=self.alpha[rows],
+            prompt_probs=self.prompt_probs[rows],
+        )
+
+    @property
+    def has_edge(self) -> bool:
+        """Return whether the losses are infinite from ``alpha r = 1`` on."""
+        return self.method == "mle" or (self.method == "ddro" and self.beyond_domain == "infinite")
+
+    @property
+    def bounded_at_edge(self) -> bool:
+        """Return whether the preferred loss has a limit at the edge; with other generators it falls to -inf."""
+        return self.method == "mle" or self.generator.name == "logistic"
+
+    def at_edge(self, u: FloatArray) -> NDArray[np.bool_]:
+        """Return where a response of the preferred class alone has come close to the edge, (problems,)."""
+        if not self.has_edge:
+            return np.zeros(len(u), dtype=bool)
+        close = 1e-3 if self.bounded_at_edge else 1e-9
+        return np.asarray((self._unguarded & (u + np.log(self.alpha) > -close)).any(axis=(1, 2)))
+
+    def room(self, u: FloatArray, change: FloatArray) -> FloatArray:
+        """Return the largest factor of a change of u that leads at most 9/10 of the way to the edge, to first order."""
+        if not self.has_edge:
+            return np.ones(len(u))
+        slack = 0.9 * np.maximum(-np.log(self.alpha) - u, 0.0)
+        rising = (self.preferred + self.nonpreferred > 0) & (change > slack)
+        return np.asarray(np.where(rising, slack / np.where(rising, change, 1.0), 1.0).min(axis=(1, 2)))
+
+    def with_barrier(self, share: float) -> Self:
+        """Return the risk with a nonpreferred mass of a share of B at responses of the preferred class alone."""
+        return replace(self, nonpreferred=np.where(self._unguarded, share * self.preferred, self.nonpreferred))
+
+    @property
+    def _unguarded(self) -> NDArray[np.bool_]:
+        """Return responses of the preferred class alone: nothing holds them back from the edge."""
+        return (self.preferred > 0) & (self.nonpreferred <= 0)
+
+    def reference_point(self, u: FloatArray, policy: FloatArray) -> FloatArray:
+        """Return ``E_x KL(policy || reference)`` for kto, else 0."""
+        if self.method != "kto":
+            return np.zeros(len(u))
+        return np.asarray((self.prompt_probs * (policy * u).sum(axis=2)).sum(axis=1))
+
+    def value(self, u: FloatArray, point: FloatArray) -> FloatArray:
+        """Return the risk of each problem; cells without mass do not count, whatever their loss."""
+        kl = np.broadcast_to(point[:, None, None], u.shape)
+        total = np.zeros(len(u))
+        for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                losses = self._losses(u, np.full(u.shape, flag), kl)
+                total += np.where(mass > 0, mass * losses, 0.0).sum(axis=(1, 2))
+        return np.where(np.isnan(total), np.inf, total)
+
+    def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
+        """Return gradients and Hessians through `theory.loss_derivatives`."""
+        first, second = np.zeros_like(u), np.zeros_like(u)
+        kl = np.broadcast_to(point[:, None, None], u.shape)
+        for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
+            derivatives = loss_derivatives(
+                self.method,
+                u,
+                np.full(u.shape, flag),
+                self.alpha,
+                self.generator,
+                beyond_domain=self.beyond_domain,
+                beta=self.beta,
+                kl=kl,
+            )
+            first += np.where(mass > 0, mass * derivatives.first, 0.0)
+            second += np.where(mass > 0, mass * derivatives.second, 0.0)
+        pull = first.sum(axis=2, keepdims=True)
+        weights = second - pull * policy
+        problems, dimension = len(u), features.shape[2]
+        means = np.matmul(policy.swapaxes(0, 1), features).swapaxes(0, 1)
+        centred = (features - means[:, :, None, :]).reshape(problems, -1, dimension)
+        gradient = np.matmul(first.reshape(problems, 1, -1), centred)[:, 0]
+        hessian = np.matmul((centred * weights.reshape(problems, -1, 1)).swapaxes(1, 2), centred)
+        # u carries rounding errors of eps (1 + |u|), which the second derivatives pass on.
+        blurred = np.abs(first) + (np.abs(second) + np.abs(pull) * policy) * (1.0 + np.abs(u))
+        return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
+
+    def _losses(self, u: FloatArray, preferred: NDArray[np.bool_], kl: FloatArray) -> FloatArray:
+        """Return the losses of one class at every cell."""
+        match self.method:
+            case "rdro":
+                losses = rdro_losses(u, preferred, self.alpha, self.generator)
+            case "ddro":
+                losses = ddro_losses(u, preferred, self.alpha, self.generator, self.beyond_domain)
+            case "mle":
+                losses = mle_losses(u, preferred, self.alpha)
+            case "kto":
+                losses = kto_losses(u, preferred, self.beta, kl)
+            case _:
+                losses = sft_losses(u, preferred)
+        return np.asarray(losses)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedRisk:
+    """``sum_xij P_ij l(u_i - u_j)`` with masses P of (chosen, rejected) pairs, (problems, prompts, K, K)."""
+
+    method: str
+    pairs: FloatArray
+    beta: float
+
+    @property
+    def total_mass(self) -> FloatArray:
+        """Return the sum of all masses of each problem."""
+        return np.asarray(self.pairs.sum(axis=(1, 2, 3)))
+
+    @property
+    def scale(self) -> float:
+        """Return beta for dpo; the loss of ipo is quadratic, so that no log-ratio is too large for it."""
+        return self.beta if self.method == "dpo" else 0.0
+
+    def rows(self, rows: NDArray[np.intp] | slice) -> Self:
+        """Return the risk of some of the problems."""
+        return replace(self, pairs=self.pairs[rows])
+
+    def reference_point(self, u: FloatArray, policy: FloatArray) -> FloatArray:
+        """Return 0: nothing is detached."""
+        return np.zeros(len(u))
+
+    def at_edge(self, u: FloatArray) -> NDArray[np.bool_]:
+        """Return False: the losses are finite everywhere."""
+        return np.zeros(len(u), dtype=bool)
+
+    def room(self, u: FloatArray, change: FloatArray) -> FloatArray:
+        """Return 1: the losses are finite everywhere."""
+        return np.ones(len(u))
+
+    def value(self, u: FloatArray, point: FloatArray) -> FloatArray:
+        """Return the risk of each problem."""
+        chosen, rejected = (np.broadcast_to(v, self.pairs.shape) for v in (u[..., :, None], u[..., None, :]))
+        losses = (dpo_losses if self.method == "dpo" else ipo_losses)(chosen, rejected, self.beta)
+        return np.asarray((self.pairs * losses).sum(axis=(1, 2, 3)))
+
+    def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
+        """Return gradients and Hessians: Laplacians of the curvatures between the features."""
+        derivatives = pair_loss_derivatives(self.method, u[..., :, None] - u[..., None, :], self.beta)
+        first, second = self.pairs * derivatives.first, self.pairs * derivatives.second
+        problems, (_, responses, dimension) = len(u), features.shape
+        flat = features.reshape(-1, dimension)
+        gradient = (first.sum(axis=3) - first.sum(axis=2)).reshape(problems, -1) @ flat
+        links = second + second.swapaxes(2, 3)
+        laplacian = links.sum(axis=3)[..., None] * np.eye(responses) - links
+        hessian = np.matmul(flat.T, np.matmul(laplacian, features).reshape(problems, -1, dimension))
+        blurred = np.abs(first).sum(axis=(2, 3)) + (links.sum(axis=3) * (1.0 + np.abs(u))).sum(axis=2)
+        return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=1))
