@@ -12,7 +12,7 @@ from theory.checks import FloatArray, as_floats
 
 __all__ = ["Annotators", "average_preference"]
 
-# Gauss-Hermite nodes: the mean of a sigmoid is exact to 2e-14 for Gaussians of deviation up to 2, to 3e-9 at 3 nats.
+# Gauss-Hermite nodes: the mean of a sigmoid is exact to 2e-13 for Gaussians of deviation up to 2, to 3e-9 at 3 nats.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(96)
 _LARGEST_BATCH = 2_000_000  # numbers held at once
 

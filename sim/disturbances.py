@@ -106,7 +106,7 @@ def thin_overlap(p_preferred: FloatArray, p_nonpreferred: FloatArray, overlap: f
     Raises
     ------
     ValueError
-        If the overlap lies outside (0, 1], or the other half has no mass to grow.
+        If the overlap lies outside (0, 1].
 
     Examples
     --------
@@ -123,9 +123,7 @@ def thin_overlap(p_preferred: FloatArray, p_nonpreferred: FloatArray, overlap: f
     thinned = np.zeros(p_preferred.shape, dtype=bool)
     np.put_along_axis(thinned, order[:, : responses // 2], True, axis=1)
     kept = np.where(thinned, float(value) * p_nonpreferred, 0.0)
-    rest = np.where(thinned, 0.0, p_nonpreferred)
-    if np.any(rest.sum(axis=1) <= 0):
-        raise ValueError("overlap needs nonpreferred mass on the less preferred half of the responses, got none")
+    rest = np.where(thinned, 0.0, p_nonpreferred)  # not all zero: the last in order has nonpreferred mass
     return kept + rest * ((1.0 - kept.sum(axis=1)) / rest.sum(axis=1))[:, None]
 
 
