@@ -139,7 +139,8 @@ def test_two_points_are_not_a_rate():
 def summary_of(metric, exact, *, alpha=0.5, rows=5):
     """Return a summary of one curve with slope -1/2."""
     keys = {"study": "s", "world": "w", "n": N, "alpha": alpha, "method": "m", "metric": metric}
-    numbers = {"mean": 1 / np.sqrt(N), "standard_error": 0.01 / np.sqrt(N), "exact": exact, "share_ok": 1.0}
+    numbers = {"mean": 1 / np.sqrt(N), "standard_error": 0.01 / np.sqrt(N), "exact": exact}
+    numbers |= {"replicates": 200, "finite": 200}
     return pd.DataFrame(keys | numbers).astype({"exact": "Float64"}).head(rows)
 
 
@@ -150,7 +151,7 @@ def test_rates_are_fitted_where_the_metric_tends_to_zero():
             summary_of("tv_preferred", 1e-12, alpha=0.2),
             summary_of("tv_preferred", 0.3, alpha=0.3),
             summary_of("tv_preferred", pd.NA, alpha=0.4),
-            summary_of("max_ratio", 0.0),
+            summary_of("max_ratio", 3.0),
             summary_of("tv_target", 0.0, alpha=0.6, rows=2),
         ]
     )
@@ -168,15 +169,15 @@ def test_unusable_points_are_left_out_visibly():
 
 def test_means_of_survivors_are_no_points_of_a_rate():
     table = summary_of("tv_target", 0.0)
-    table.loc[0, "share_ok"] = 0.985
+    table.loc[0, "finite"] = 197
     (rate,) = fit_rates(table).to_dict("records")
     assert (rate["n_min"], rate["points"]) == (300, 4)
 
 
 def test_no_curve_gives_an_empty_table_with_all_columns():
-    rates = fit_rates(summary_of("max_ratio", 0.0))
+    rates = fit_rates(summary_of("max_ratio", 3.0))
     assert len(rates) == 0
     assert rates.columns.tolist() == [
-        *("study", "world", "alpha", "method", "metric", "slope", "standard_error", "low", "high"),
-        *("n_min", "n_max", "points", "lack_of_fit_p"),
+        *("study", "world", "alpha", "method", "metric", "slope", "standard_error", "low", "high", "low90", "high90"),
+        *("n_min", "n_max", "points", "lack_of_fit_p", "left_out", "unusable", "boot_low", "boot_high"),
     ]
