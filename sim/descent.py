@@ -25,7 +25,7 @@ from theory.losses import (
     sft_losses,
 )
 
-__all__ = ["PAIR_METHODS", "Descent", "Objective", "descend", "single_thread"]
+__all__ = ["PAIR_METHODS", "Descent", "Objective", "descend", "guarded_step", "single_thread"]
 
 PAIR_METHODS = ("dpo", "ipo")
 """Methods whose data are counts of (chosen, rejected) pairs."""
@@ -219,7 +219,7 @@ def descend(
         alive &= ~broken
         if not alive.any():
             break
-        policy.update(stepper, _clip(gradient, norm, clip_norm), alive)
+        guarded_step(policy.parameters, stepper, _clip(gradient, norm, clip_norm), alive)
     loss, _, last = _evaluate(objective, policy, everything)
     diverged_at[alive & ~(torch.isfinite(loss) & torch.isfinite(last) & policy.finite())] = float(steps)
     with torch.no_grad():
@@ -248,14 +248,37 @@ class _Policies:
         """Return which rows have finite parameters only."""
         return torch.isfinite(self.parameters.detach()).flatten(1).all(dim=1)
 
-    def update(self, stepper: torch.optim.Optimizer, gradient: torch.Tensor, alive: torch.Tensor) -> None:
-        """Make one step, which leaves frozen rows where they are."""
-        moving = alive.reshape(-1, *(1,) * (gradient.ndim - 1))
-        before = self.parameters.detach().clone()
-        self.parameters.grad = torch.where(moving, gradient, 0.0)
-        stepper.step()
-        with torch.no_grad():
-            self.parameters.copy_(torch.where(moving, self.parameters, before))
+
+def guarded_step(
+    parameters: torch.Tensor, stepper: torch.optim.Optimizer, gradient: torch.Tensor, alive: torch.Tensor
+) -> None:
+    """Make one optimiser step, which leaves frozen rows where they are.
+
+    Parameters
+    ----------
+    parameters : Tensor
+        The leaf that the optimiser moves, one row per replicate.
+    stepper : torch.optim.Optimizer
+        An optimiser that works parameter by parameter.
+    gradient : Tensor
+        Gradient, of the shape of `parameters`.
+    alive : Tensor of bool
+        Rows that move, shape (rows,).
+
+    Examples
+    --------
+    >>> parameters = torch.zeros(2, 1, requires_grad=True)
+    >>> stepper = torch.optim.SGD([parameters], lr=1.0)
+    >>> guarded_step(parameters, stepper, torch.ones(2, 1), torch.tensor([True, False]))
+    >>> parameters.flatten().tolist()
+    [-1.0, 0.0]
+    """
+    moving = alive.reshape(-1, *(1,) * (gradient.ndim - 1))
+    before = parameters.detach().clone()
+    parameters.grad = torch.where(moving, gradient, 0.0)
+    stepper.step()
+    with torch.no_grad():
+        parameters.copy_(torch.where(moving, parameters, before))
 
 
 def _evaluate(
