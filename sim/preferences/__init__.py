@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from sim.preferences.additive_difference import additive_difference
+from sim.preferences.annotator_mixture import annotator_mixture
 from sim.preferences.base import ClassLaws, PairwisePreference, PreferenceModel, ThumbsPreference
+from sim.preferences.blade_chest import blade_chest
 from sim.preferences.bradley_terry import bradley_terry
+from sim.preferences.context import context
 from sim.preferences.from_counts import from_counts
+from sim.preferences.general_preference import general_preference
 from sim.preferences.hodge import hodge
 from sim.preferences.intransitive_dice import intransitive_dice
+from sim.preferences.label_flip import label_flip
+from sim.preferences.noisy_sorting import noisy_sorting
+from sim.preferences.rock_paper_scissors import rock_paper_scissors
 from sim.preferences.thumbs import thumbs
+from sim.preferences.thurstone import thurstone
+from sim.preferences.tournament import tournament
 from theory.checks import check_choice
 
 __all__ = [
@@ -21,12 +31,22 @@ __all__ = [
     "PairwisePreference",
     "PreferenceModel",
     "ThumbsPreference",
+    "additive_difference",
+    "annotator_mixture",
+    "blade_chest",
     "bradley_terry",
     "build_preference",
+    "context",
     "from_counts",
+    "general_preference",
     "hodge",
     "intransitive_dice",
+    "label_flip",
+    "noisy_sorting",
+    "rock_paper_scissors",
     "thumbs",
+    "thurstone",
+    "tournament",
 ]
 
 PREFERENCE_MODELS: dict[str, PreferenceModel] = {
@@ -42,6 +62,76 @@ PREFERENCE_MODELS: dict[str, PreferenceModel] = {
         summary="a dial from Bradley-Terry to pure cycles at constant signal",
         formula="P_ij = sigma(rho [sqrt(1 - lam) G_ij + sqrt(lam) C_ij])",
         source="after Jiang, Lim, Yao and Ye, Mathematical Programming 2011",
+        regime="paired",
+    ),
+    "rock_paper_scissors": PreferenceModel(
+        rock_paper_scissors,
+        summary="nothing but a cycle: each response beats those after it on a circle",
+        formula="P_ij = sigma(c sin(theta_i - theta_j)), or sigma(+-c) on an odd circle",
+        source="derived here",
+        regime="paired",
+    ),
+    "blade_chest": PreferenceModel(
+        blade_chest,
+        summary="each response attacks with a blade and defends with a chest",
+        formula="P_ij = sigma(b_i . c_j - c_i . b_j + s_i - s_j), or with distances |b_j - c_i|^2 - |b_i - c_j|^2",
+        source="after Chen and Joachims, WSDM 2016",
+        regime="paired",
+    ),
+    "general_preference": PreferenceModel(
+        general_preference,
+        summary="responses as vectors, compared through a rotation by a right angle",
+        formula="P_ij = sigma(<R v_i, v_j> / tau)",
+        source="Zhang et al., arXiv 2410.02197",
+        regime="paired",
+    ),
+    "thurstone": PreferenceModel(
+        thurstone,
+        summary="each response has a normal worth and the larger one wins: a normal link, equal or unequal variances",
+        formula="P_ij = Phi((m_i - m_j) / sqrt(v_i + v_j - 2 c_ij))",
+        source="after Thurstone, Psychological Review 1927",
+        regime="paired",
+    ),
+    "annotator_mixture": PreferenceModel(
+        annotator_mixture,
+        summary="hidden groups of annotators who disagree, up to Condorcet cycles",
+        formula="P_ij = sum_k w_k sigma(u_k(i) - u_k(j))",
+        source="after Siththaranjan et al., arXiv 2312.08358",
+        regime="paired",
+    ),
+    "noisy_sorting": PreferenceModel(
+        noisy_sorting,
+        summary="the better response wins with one and the same probability, however much better",
+        formula="P_ij = 1/2 + gamma sgn(rank_j - rank_i)",
+        source="Braverman and Mossel, SODA 2008",
+        regime="paired",
+    ),
+    "label_flip": PreferenceModel(
+        label_flip,
+        summary="Bradley-Terry comparisons of which a share is recorded the wrong way round",
+        formula="P_ij = (1 - 2 e) sigma(s_i - s_j) + e",
+        source="derived here",
+        regime="paired",
+    ),
+    "tournament": PreferenceModel(
+        tournament,
+        summary="a favourite in each pair that follows no ranking",
+        formula="P_ij = 1/2 + gamma (2 T_ij - 1)",
+        source="after Moon, Topics on Tournaments, 1968",
+        regime="paired",
+    ),
+    "additive_difference": PreferenceModel(
+        additive_difference,
+        summary="differences in attributes are judged one by one and added up",
+        formula="P_ij = sigma(sum_f w_f g_f(x_f(i) - x_f(j))), g odd",
+        source="after Tversky, Psychological Review 1969",
+        regime="paired",
+    ),
+    "context": PreferenceModel(
+        context,
+        summary="a pair is judged within a random menu whose other members act as decoys",
+        formula="P_ij = E_M sigma(u_i - u_j + sum_{k in M} (a_ik - a_jk))",
+        source="after Seshadri, Peysakhovich and Ugander, ICML 2019",
         regime="paired",
     ),
     "intransitive_dice": PreferenceModel(

@@ -1,11 +1,11 @@
 """Argument checks and the one sampler that the preference models share."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.checks import FloatArray, check_probabilities
+from theory.checks import FloatArray, as_floats, check_probabilities
 
 IntArray = NDArray[np.int64]
 _Number = TypeVar("_Number", np.float64, np.int64)
@@ -63,6 +63,53 @@ def check_name(name: str) -> None:
     """Raise unless `name` is a non-empty string."""
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"name must be a non-empty string, got {name!r}")
+
+
+def check_exactly_one(**options: Any) -> None:
+    """Raise unless exactly one of the two options is not None."""
+    given = sum(value is not None for value in options.values())
+    if given != 1:
+        raise ValueError(f"exactly one of {' and '.join(options)} must be given, got {'both' if given else 'none'}")
+
+
+def check_absent(rule: str, **options: Any) -> None:
+    """Raise, stating the rule, if an option is not None."""
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(f"{option} {rule}, got {value!r}")
+
+
+def check_random_size(drawn: str, responses: int | None, prompts: int, minimum: int = 2) -> tuple[int, int]:
+    """Return (prompts, responses) of a model whose parameters are to be drawn, or raise."""
+    if responses is None:
+        raise ValueError(f"responses must be given for random {drawn}, got None")
+    return check_integer("prompts", prompts, 1), check_integer("responses", responses, minimum)
+
+
+def check_given(
+    name: str, values: ArrayLike, axes: str, responses: int | None, prompts: int, minimum: int = 2
+) -> FloatArray:
+    """Return given finite parameters as (prompts, *axes), or raise; without the first axis they are a single prompt.
+
+    An axis called K holds the responses, at least `minimum`, and must agree with `responses`.
+    """
+    array = as_floats(name, values)
+    labels = axes.split(", ")
+    array = array[np.newaxis] if array.ndim == len(labels) else array
+    counts = {length for label, length in zip(labels, array.shape[1:], strict=False) if label == "K"}
+    well_formed = array.ndim == len(labels) + 1 and array.size > 0 and len(counts) == 1 and min(counts) >= minimum
+    if not well_formed or not np.isfinite(array).all():
+        received = f"shape {array.shape}" if not well_formed else f"{array[~np.isfinite(array)][0]:g}"
+        raise ValueError(f"{name} must be finite with shape (prompts, {axes}) and K >= {minimum}, got {received}")
+    if responses not in (None, *counts) or prompts not in (1, len(array)):
+        wanted = axes if responses is None else axes.replace("K", str(responses))
+        raise ValueError(f"{name} must have shape ({prompts}, {wanted}), got {array.shape}")
+    return array
+
+
+def with_even_diagonal(matrices: FloatArray) -> FloatArray:
+    """Return matrices (prompts, K, K) with exactly 1/2 on the diagonal, where an average of halves may be rounded."""
+    return np.where(np.eye(matrices.shape[-1], dtype=bool), 0.5, matrices)
 
 
 def read_only(values: NDArray[_Number]) -> NDArray[_Number]:

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from sim.preferences.arguments import check_integer, check_rng
+from sim.preferences.arguments import check_exactly_one, check_given, check_random_size, check_rng
 from sim.preferences.base import PairwisePreference
 from theory.bradley_terry_fit import score_differences
-from theory.checks import FloatArray, as_floats, check_positive
+from theory.checks import FloatArray, check_positive
 
 
 def bradley_terry(
@@ -59,21 +59,13 @@ def bradley_terry(
     array([[[0.5 , 0.75],
             [0.25, 0.5 ]]])
     """
-    if signal is not None and scores is None:
-        if responses is None:
-            raise ValueError("responses must be given for random scores, got None")
-        shape = (check_integer("prompts", prompts, 1), check_integer("responses", responses, 2))
-        gradient = unit_gradient(check_rng(rng).standard_normal(shape))
-        return PairwisePreference("bradley_terry", expit(check_positive(signal, "signal") * gradient))
-    if scores is None or signal is not None:
-        given = "none" if scores is None else "both"
-        raise ValueError(f"exactly one of scores and signal must be given, got {given}")
-    values = np.atleast_2d(as_floats("scores", scores))
-    if values.ndim != 2 or values.shape[1] < 2 or not np.isfinite(values).all():
-        raise ValueError(f"scores must be finite with shape (prompts, K) and K >= 2, got {values.tolist()}")
-    if responses not in (None, values.shape[1]) or prompts not in (1, values.shape[0]):
-        raise ValueError(f"scores must have shape ({prompts}, {responses}), got {values.shape}")
-    return PairwisePreference("bradley_terry", expit(score_differences(values)))
+    check_exactly_one(scores=scores, signal=signal)
+    if scores is not None:
+        values = check_given("scores", scores, "K", responses, prompts)
+        return PairwisePreference("bradley_terry", expit(score_differences(values)))
+    shape = check_random_size("scores", responses, prompts)
+    gradient = unit_gradient(check_rng(rng).standard_normal(shape))
+    return PairwisePreference("bradley_terry", expit(check_positive(signal, "signal") * gradient))
 
 
 def unit_gradient(scores: FloatArray) -> FloatArray:
