@@ -66,7 +66,7 @@ def parse_claim(place: str, table: Mapping[str, Any]) -> Claim:
         settings of the kind, with their defaults:
 
         rate
-            slope = -0.5, margin = 0.05 (absolute), n_min, max_failed = 0.01
+            slope = -0.5, margin = 0.05, n_min
         target
             margin = 0.01 (in units of the metric), at_n, max_failed = 0.01
         floor
@@ -74,11 +74,11 @@ def parse_claim(place: str, table: Mapping[str, Any]) -> Claim:
         constant
             margin = 0.05 (of the exact value), n_min, max_failed = 0.01
         failures
-            most or least (a share, one of the two), at_n
+            most or least (a share, one of the two), at_n; with a metric: of values 0 and 1, the share of ones
         contrast
             other (label of a method), factor = 1.0, statistic = "mean" ("median", "q975"), at_n, max_failed = 0.01
 
-        Without ``n_min`` the rule of `sim.statistics.asymptotic_sizes` holds; without ``at_n`` the largest n.
+        Without ``n_min`` the rule of `sim.rates.asymptotic_sizes` holds; without ``at_n`` the largest n.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def parse_claim(place: str, table: Mapping[str, Any]) -> Claim:
     --------
     >>> table = {"claim": "ddro's rate is 1/2", "kind": "rate", "metric": "tv_target", "methods": ["ddro"]}
     >>> parse_claim("claims[0]", table).settings
-    {'slope': -0.5, 'margin': 0.05, 'n_min': None, 'max_failed': 0.01}
+    {'slope': -0.5, 'margin': 0.05, 'n_min': None}
     >>> parse_claim("claims[0]", table | {"nmin": 1000})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ValueError: key of claims[0] must be one of claim, control, ..., worlds; got 'nmin' (did you mean 'n_min'?)
@@ -260,7 +260,7 @@ _REQUIRED = object()
 _FAILED = {"max_failed": (0.01, _limit)}
 
 KINDS: dict[str, dict[str, tuple[Any, Callable[[str, Any], Any]]]] = {
-    "rate": {"slope": (-0.5, _number), "margin": (0.05, _positive), "n_min": (None, _size), **_FAILED},
+    "rate": {"slope": (-0.5, _number), "margin": (0.05, _positive), "n_min": (None, _size)},
     "target": {"margin": (0.01, _positive), "at_n": (None, _size), **_FAILED},
     "floor": {"margin": (0.01, _positive), "exponent": (0.5, _exponent), "n_min": (None, _size), **_FAILED},
     "constant": {"margin": (0.05, _positive), "n_min": (None, _size), **_FAILED},

@@ -104,7 +104,7 @@ def fit_floor(table: pd.DataFrame, exponent: float | None = 0.5) -> FloorFit:
         raise ValueError(f"a floor fit must have at least {fewest} different sample sizes, got {n.tolist()}")
     squares, errors = np.square(mean), 2.0 * mean * error
     if exponent is None:
-        b, b_zero = (_best_exponent(n, squares, errors, floor) for floor in (True, False))
+        b, b_zero = (_best_exponent(n, squares, errors, first) for first in (0, 1))
     else:
         b = b_zero = check_positive(exponent, "exponent")
     design = _design(n, b)
@@ -112,7 +112,7 @@ def fit_floor(table: pd.DataFrame, exponent: float | None = 0.5) -> FloorFit:
     _, chi_square_zero = _least_squares(_design(n, b_zero)[:, 1:], squares, errors)
     if exponent is None:
         design = np.column_stack([design, -2.0 * slope * np.log(n / n.max()) * design[:, 1]])
-    square_error = math.sqrt(float(np.linalg.inv(design.T @ (design / errors[:, None] ** 2))[0, 0]))
+    square_error = math.sqrt(float(np.linalg.pinv(design.T @ (design / errors[:, None] ** 2))[0, 0]))
     half = float(ndtri(0.975)) * square_error
     statistic = max(chi_square_zero - chi_square, 0.0) if square > 0.0 else 0.0
     freedom = len(n) - design.shape[1]
@@ -142,11 +142,11 @@ def _least_squares(design: FloatArray, values: FloatArray, errors: FloatArray) -
     return coefficients.tolist(), float(np.sum(np.square((values - design @ coefficients) / errors)))
 
 
-def _best_exponent(n: FloatArray, values: FloatArray, errors: FloatArray, floor: bool) -> float:
-    """Return the exponent of the smallest chi-square, with a floor or without."""
+def _best_exponent(n: FloatArray, values: FloatArray, errors: FloatArray, first: int) -> float:
+    """Return the exponent of the smallest chi-square, with a floor (first column 0) or without (1)."""
 
     def chi_square(exponent: float) -> float:
-        return _least_squares(_design(n, exponent)[:, 0 if floor else 1 :], values, errors)[1]
+        return _least_squares(_design(n, exponent)[:, first:], values, errors)[1]
 
     grid = np.linspace(*_EXPONENTS, 39)
     best = float(grid[int(np.argmin([chi_square(b) for b in grid]))])
