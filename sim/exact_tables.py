@@ -1,5 +1,6 @@
 """Tables without randomness, computed from the theory's functions alone: the exact studies."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -7,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from theory import (
-    EXTENSION_MARGIN,
-    ddro_log_direct_ratio,
+    FiniteProblem,
+    asymptotic_kl,
     ddro_losses,
-    get_generator,
+    efficiency,
     loss_derivatives,
     rdro_losses,
     relative_from_direct,
@@ -18,7 +19,7 @@ from theory import (
 )
 from theory.checks import FloatArray
 
-__all__ = ["EXACT_TABLES", "loss_shapes", "ratio_shapes"]
+__all__ = ["EXACT_TABLES", "efficiencies", "loss_shapes", "ratio_shapes"]
 
 # Points added just below the edge of DDRO's domain, where its derivative grows without bound: distances in nats.
 _EDGE_DISTANCES = np.geomspace(1e-6, 0.5, 120)
@@ -138,7 +139,7 @@ def loss_shapes(
             slopes = {
                 ("rdro", "none"): loss_derivatives("rdro", u, flags, alpha, generator).first,
                 ("ddro", "infinite"): loss_derivatives("ddro", u, flags, alpha, generator).first,
-                ("ddro", "extend"): _extended_derivative(u, preferred, alpha, generator),
+                ("ddro", "extend"): loss_derivatives("ddro", u, flags, alpha, generator, beyond_domain="extend").first,
             }
             frames += [
                 pd.DataFrame(
@@ -157,15 +158,59 @@ def loss_shapes(
     return pd.concat(frames, ignore_index=True)
 
 
-def _extended_derivative(u: FloatArray, preferred: bool, alpha: float, generator: str) -> FloatArray:
-    """Return the derivative of the extended ddro loss, by the chain rule through log g."""
-    inside = u < math.log1p(-EXTENSION_MARGIN) - math.log(alpha)
-    chosen = get_generator(generator)
-    log_g = ddro_log_direct_ratio(u, alpha, "extend")
-    outer = -chosen.weight(log_g) if preferred else chosen.conjugate_slope(log_g)
-    # Past the knot log g is linear with slope 1/EXTENSION_MARGIN; before it the loss is the infinite one.
-    within = loss_derivatives("ddro", u, np.full(u.shape, preferred), alpha, generator).first
-    return np.where(inside, within, outer / EXTENSION_MARGIN)
+def efficiencies(
+    *,
+    alphas: Sequence[float],
+    p_preferred: Sequence[float],
+    p_nonpreferred: Sequence[float],
+    generators: Sequence[str] = ("logistic", "least_squares", "kl", "power"),
+) -> pd.DataFrame:
+    """Tabulate the limits of n E[KL(p+ || policy)] and the efficiencies against the Cramer-Rao bound.
+
+    Parameters
+    ----------
+    alphas : sequence of float
+        Weights of the preferred law, each in (0, 1); labels are preferred with this probability.
+    p_preferred, p_nonpreferred : sequence of float
+        The laws, positive, of one prompt.
+    generators : sequence of str
+        Keys of `theory.GENERATORS` for rdro and ddro.
+
+    Returns
+    -------
+    DataFrame
+        Columns alpha, method, generator ("none" for sft and mle), asymptotic_kl (nats) and efficiency (in (0, 1]).
+
+    Raises
+    ------
+    ValueError
+        If `alphas` is empty or not in (0, 1), a law is not valid, or a generator is unknown.
+
+    References
+    ----------
+    .. [1] Section 6 of the theory, derived here; `theory.efficiency`.
+
+    Examples
+    --------
+    >>> table = efficiencies(alphas=[0.5], p_preferred=[0.5, 0.3, 0.2], p_nonpreferred=[0.1, 0.3, 0.6])
+    >>> table.query("generator in ('none', 'logistic')")[["method", "efficiency"]].round(3).to_dict("list")
+    {'method': ['sft', 'mle', 'rdro', 'ddro'], 'efficiency': [0.446, 1.0, 0.937, 1.0]}
+    """
+    rows = []
+    for alpha in _check_some(alphas):
+        problem = FiniteProblem(p_preferred, p_nonpreferred, alpha=alpha)
+        for method, generator in [("sft", "none"), ("mle", "none"), *itertools.product(("rdro", "ddro"), generators)]:
+            chosen = {} if generator == "none" else {"generator": generator}
+            rows.append(
+                {
+                    "alpha": alpha,
+                    "method": method,
+                    "generator": generator,
+                    "asymptotic_kl": asymptotic_kl(problem, method, **chosen),
+                    "efficiency": efficiency(problem, method, **chosen),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _grid(name: str, ends: Sequence[float], points: int) -> FloatArray:
@@ -184,5 +229,9 @@ def _check_some(alphas: Sequence[float]) -> Sequence[float]:
     return alphas
 
 
-EXACT_TABLES: dict[str, Callable[..., pd.DataFrame]] = {"loss_shapes": loss_shapes, "ratio_shapes": ratio_shapes}
+EXACT_TABLES: dict[str, Callable[..., pd.DataFrame]] = {
+    "efficiencies": efficiencies,
+    "loss_shapes": loss_shapes,
+    "ratio_shapes": ratio_shapes,
+}
 """Exact tables by name; studies of the exact kind call them with their parameters."""

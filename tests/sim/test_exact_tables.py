@@ -6,17 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.exact_tables import EXACT_TABLES, loss_shapes, ratio_shapes
-from theory import EXTENSION_MARGIN, ddro_losses, relative_ratio
+from sim.exact_tables import EXACT_TABLES, efficiencies, loss_shapes, ratio_shapes
+from theory import EXTENSION_MARGIN, FiniteProblem, cramer_rao_bound, ddro_losses, relative_ratio
 
 ALPHAS = [0.1, 0.5, 0.9]
+LAWS = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6]}
+OTHERS = {"efficiencies": LAWS, "loss_shapes": {}, "ratio_shapes": {}}
 
 
 @pytest.mark.parametrize("name", EXACT_TABLES)
 def test_every_table_is_documented_deterministic_and_without_missing_values(name):
     build = EXACT_TABLES[name]
-    table = build(alphas=ALPHAS)
-    pd.testing.assert_frame_equal(table, build(alphas=ALPHAS))
+    table = build(alphas=ALPHAS, **OTHERS[name])
+    pd.testing.assert_frame_equal(table, build(alphas=ALPHAS, **OTHERS[name]))
     assert inspect.getdoc(build) and not table.isna().any(axis=None)
     assert sorted(table["alpha"].unique()) == ALPHAS
 
@@ -27,11 +29,22 @@ def test_every_table_is_documented_deterministic_and_without_missing_values(name
     [
         ({"alphas": []}, "alphas must hold at least one number, got none"),
         ({"alphas": [0.5, 1.2]}, "alpha must lie strictly between 0 and 1, got 1.2"),
+    ],
+)
+def test_bad_alphas_are_refused(name, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        EXACT_TABLES[name](**parameters, **OTHERS[name])
+
+
+@pytest.mark.parametrize("name", ["loss_shapes", "ratio_shapes"])
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
         ({"alphas": [0.5], "points": 1}, "points must be an integer of at least 2, got 1"),
         ({"alphas": [0.5], "points": 10.0}, "points must be an integer of at least 2, got 10.0"),
     ],
 )
-def test_bad_parameters_are_refused(name, parameters, message):
+def test_bad_numbers_of_points_are_refused(name, parameters, message):
     with pytest.raises(ValueError, match=message):
         EXACT_TABLES[name](**parameters)
 
@@ -84,3 +97,17 @@ def test_extended_derivative_is_the_slope_of_the_extended_loss(preferred, genera
     # Central differences: rounding eps * loss / step, about 1e-10 of the loss, and curvature^2 step^2 below that.
     scale = 1 + np.abs(up) + np.abs(table["derivative"])
     assert (np.abs((up - down) / (2 * step) - table["derivative"]) / scale)[away].max() < 1e-6
+
+
+def test_efficiencies_are_limits_over_the_bound():
+    table = efficiencies(alphas=ALPHAS, **LAWS).set_index(["alpha", "method", "generator"])
+    for alpha in ALPHAS:
+        bound = cramer_rao_bound(FiniteProblem(**LAWS, alpha=alpha))[0]
+        least = 0.5 * float((np.diagonal(bound) / np.array(LAWS["p_preferred"])).sum())
+        rows = table.loc[alpha]
+        # A division and sums of three terms.
+        np.testing.assert_allclose(rows["efficiency"] * rows["asymptotic_kl"], least, rtol=1e-12)
+        assert rows.loc[("mle", "none"), "efficiency"] == pytest.approx(1.0, abs=1e-12)
+        assert (rows["efficiency"] <= 1.0 + 1e-12).all()
+    with pytest.raises(ValueError, match="generator"):
+        efficiencies(alphas=[0.5], **LAWS, generators=["logistics"])
