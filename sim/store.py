@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ __all__ = ["Store", "digest", "open_store", "parquet_bytes"]
 
 _SHOWN_DIFFERENCES = 5
 _DIGITS = 16
+_CHUNK = 1 << 20
 
 
 class Store:
@@ -39,59 +41,91 @@ class Store:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Remember folder and settings."""
         self.folder = folder
-        self._key = fingerprint(settings)
+        self._key = fingerprint(settings).encode()
+        self._parts: dict[int, Path] = {}
+        self._tables: dict[str, str] = {}
 
-    def parts(self) -> dict[int, pa.Table]:
-        """Read the sound parts by index; others are named on stderr and removed, to be computed again."""
-        found: dict[int, pa.Table] = {}
+    def parts(self, wanted: Collection[int] | None = None) -> dict[int, Path]:
+        """Return the sound parts by index; others are named on stderr and removed, to be computed again.
+
+        Parameters
+        ----------
+        wanted : collection of int, optional
+            Look at these indices alone; default all, and then whatever else is in the folder of parts is removed too.
+
+        Returns
+        -------
+        dict
+            Files by index.
+        """
+        self._parts = {}
         for path in sorted(self._parts_folder.glob("*")):
-            content = path.read_bytes()
             named = re.fullmatch(rf"(\d+)-([0-9a-f]{{{_DIGITS}}})\.parquet", path.name)
-            if named and named[2] == self._checksum(content):
-                found[int(named[1])] = pq.read_table(pa.BufferReader(content))
+            if wanted is not None and (named is None or int(named[1]) not in wanted):
+                continue
+            if named and named[2] == self._checksum(path):
+                self._parts[int(named[1])] = path
             else:
                 print(f"{path} does not match its checksum and is computed again", file=sys.stderr)
                 path.unlink()
-        return found
+        return dict(self._parts)
 
-    def save_part(self, index: int, content: bytes) -> None:
-        """Save the Parquet bytes of a task."""
+    def save_part(self, index: int, content: bytes) -> Path:
+        """Save the Parquet bytes of a task in place of those that it had before."""
         self._parts_folder.mkdir(exist_ok=True)
-        _replace(self._parts_folder / f"{index:06d}-{self._checksum(content)}.parquet", content)
+        checksum = hashlib.sha256(self._key + content).hexdigest()[:_DIGITS]
+        path = self._parts_folder / f"{index:06d}-{checksum}.parquet"
+        with _replacing(path) as temporary:
+            temporary.write_bytes(content)
+        before = self._parts.get(index, path)
+        if before != path:
+            before.unlink(missing_ok=True)
+        self._parts[index] = path
+        return path
 
     def saved_parts(self) -> int:
-        """Return the number of parts on disk."""
-        return len(list(self._parts_folder.glob("*.parquet")))
-
-    def save_tables(self, tables: Mapping[str, pa.Table]) -> None:
-        """Save the collected tables, and at last the list of their checksums, which says that they are complete."""
-        checksums = {}
-        for name, table in tables.items():
-            content = parquet_bytes(table)
-            checksums[name] = self._checksum(content)
-            _replace(self.folder / f"{name}.parquet", content)
-        _replace(self._list, json.dumps(checksums, indent=2).encode())
-
-    def tables_are_complete(self) -> bool:
-        """Return whether the collected tables are all there and unaltered."""
-        try:
-            checksums = json.loads(self._list.read_bytes())
-            return all(
-                self._checksum((self.folder / f"{name}.parquet").read_bytes()) == checksum
-                for name, checksum in checksums.items()
-            )
-        except (FileNotFoundError, json.JSONDecodeError):
-            return False
-
-    def tables_are(self, tables: Mapping[str, pa.Table]) -> bool:
-        """Return whether the collected tables are complete and equal to the given ones."""
-        return self.tables_are_complete() and all(
-            (self.folder / f"{name}.parquet").read_bytes() == parquet_bytes(table) for name, table in tables.items()
-        )
+        """Return the number of tasks on disk."""
+        return len({path.name.partition("-")[0] for path in self._parts_folder.glob("*.parquet")})
 
     def discard_tables(self) -> None:
-        """Declare the collected tables incomplete, before parts change."""
+        """Declare the collected tables incomplete, before parts change or tables are written."""
+        self._tables = {}
         self._list.unlink(missing_ok=True)
+
+    @contextmanager
+    def write_table(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        """Write a table row group by row group; it is there once the context ends without an error."""
+        path = self.folder / f"{name}.parquet"
+        with _replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            yield writer
+        self._tables[name] = self._checksum(path)
+
+    def save_table(self, name: str, table: pa.Table) -> None:
+        """Save a table."""
+        with self.write_table(name, table.schema) as writer:
+            writer.write_table(table)
+
+    def finish_tables(self, inputs: str = "") -> None:
+        """Declare the tables saved since `discard_tables` complete.
+
+        Parameters
+        ----------
+        inputs : str
+            What they were made of beside the parts.
+        """
+        with _replacing(self._list) as temporary:
+            temporary.write_text(json.dumps({"inputs": inputs, "tables": self._tables}, indent=2))
+
+    def tables_are_complete(self, inputs: str | None = None) -> bool:
+        """Return whether the collected tables are all there and unaltered, and made of `inputs` where that is given."""
+        try:
+            listed = json.loads(self._list.read_bytes())
+            if inputs is not None and listed["inputs"] != inputs:
+                return False
+            checksums = listed["tables"].items()
+            return all(self._checksum(self.folder / f"{name}.parquet") == checksum for name, checksum in checksums)
+        except (FileNotFoundError, json.JSONDecodeError, KeyError):
+            return False
 
     @property
     def _parts_folder(self) -> Path:
@@ -103,14 +137,18 @@ class Store:
         """File that lists the collected tables."""
         return self.folder / "checksums.json"
 
-    def _checksum(self, content: bytes) -> str:
+    def _checksum(self, path: Path) -> str:
         """Return the checksum of a file of this study."""
-        return hashlib.sha256(self._key.encode() + content).hexdigest()[:_DIGITS]
+        total = hashlib.sha256(self._key)
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                total.update(chunk)
+        return total.hexdigest()[:_DIGITS]
 
 
 @contextmanager
-def open_store(folder: Path, settings: Mapping[str, Any]) -> Iterator[Store]:
-    """Open the folder of a study for writing, alone.
+def open_store(folder: Path, settings: Mapping[str, Any], shard: tuple[int, int] | None = None) -> Iterator[Store]:
+    """Open the folder of a study for writing: alone, or beside the other shards of the study.
 
     Parameters
     ----------
@@ -118,6 +156,8 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> Iterator[Store]:
         Folder of the study, made if it does not exist.
     settings : mapping
         What determines the results; kept in ``config.json``.
+    shard : pair of int, optional
+        Number of this shard, and of all shards; each shard is written by one process, different ones at the same time.
 
     Yields
     ------
@@ -135,8 +175,9 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> Iterator[Store]:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, open_store(Path(folder, "toy"), {"seed": 1}) as store:
-    ...     store.save_part(0, parquet_bytes(pa.table({"x": [1.5]})))
-    ...     store.parts()[0]["x"].to_pylist()
+    ...     path = store.save_part(0, parquet_bytes(pa.table({"x": [1.5]})))
+    ...     values = pq.read_table(path)["x"].to_pylist()
+    >>> values
     [1.5]
     """
     try:
@@ -145,12 +186,22 @@ def open_store(folder: Path, settings: Mapping[str, Any]) -> Iterator[Store]:
     except OSError as error:
         raise OSError(f"results must go to a folder that can be written, got {folder}: {error.strerror}") from error
     with lock:
-        _lock(folder, lock)
-        # The lock is ours, so files of writes that a kill cut short are nobody's.
-        for leftover in (*folder.glob("*.tmp"), *folder.glob("parts/*.tmp")):
-            leftover.unlink()
-        _check_settings(folder, settings)
-        yield Store(folder, settings)
+        if shard is None:
+            _lock(folder, lock, fcntl.LOCK_EX)
+            # The lock is ours, so files of writes that a kill cut short are nobody's.
+            for leftover in (*folder.glob("*.tmp"), *folder.glob("parts/*.tmp")):
+                leftover.unlink()
+            _check_settings(folder, settings)
+            yield Store(folder, settings)
+            return
+        _lock(folder, lock, fcntl.LOCK_SH)
+        own = f".lock-{shard[0]}-of-{shard[1]}"
+        with open(folder / own, "a+", encoding="utf-8") as second, open(folder / ".lock-config", "a") as guard:
+            _lock(folder, second, fcntl.LOCK_EX)
+            fcntl.flock(guard, fcntl.LOCK_EX)  # one shard writes the settings, the others wait and compare
+            _check_settings(folder, settings)
+            fcntl.flock(guard, fcntl.LOCK_UN)
+            yield Store(folder, settings)
 
 
 def digest(output: str | os.PathLike[str]) -> str:
@@ -184,7 +235,9 @@ def digest(output: str | os.PathLike[str]) -> str:
         raise FileNotFoundError(f"a digest must be taken of results, got none in {output}")
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
     return total.hexdigest()
 
 
@@ -195,14 +248,17 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all, even after a kill or a power cut."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write, and put it in place as a whole or not at all, even after a kill or a power cut."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # shards may write one name at the same time
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name is in the folder, which has a cache of its own
@@ -210,25 +266,29 @@ def _replace(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _lock(folder: Path, lock: IO[str]) -> None:
-    """Take the lock, which the system releases when the process ends, or raise."""
+def _lock(folder: Path, lock: IO[str], mode: int) -> None:
+    """Take a lock, which the system releases when the process ends, or raise."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, mode | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.seek(0)
+        owner = lock.read().strip()
         raise OSError(
-            f"results must be written by one process at a time, got {folder} in use by process {lock.read().strip()}"
+            f"results must be written by one process at a time, got {folder} in use by "
+            f"{f'process {owner}' if owner else 'shards of the study'}"
         ) from error
     lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    if mode == fcntl.LOCK_EX:  # shards share the other lock, where no one's number stands
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Save the settings in a new folder; raise if those of an old one differ."""
     path = folder / "config.json"
     if not path.exists():
-        _replace(path, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
+        with _replacing(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         return
     remedy = f"choose another --output, or delete {folder} to start again"
     try:

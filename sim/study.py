@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sim.claims import Claim, check_claim, parse_claim
+from sim.kinds import KINDS
 from theory.checks import check_choice
 
 __all__ = [
@@ -23,16 +25,17 @@ __all__ = [
     "load_study",
     "parse_study",
     "shipped_studies",
+    "study_of_settings",
 ]
 
 PROFILES = ("smoke", "quick", "paper")
 _FOLDER = Path(__file__).parent / "studies"
 _COMMON = {"name": str, "kind": str, "question": str}
-_KINDS: dict[str, dict[str, type]] = {
-    "monte_carlo": {"seed": int, "worlds": list, "methods": list, "profiles": dict},
-    "exact": {"table": str},
-}
-_OPTIONAL: dict[str, dict[str, type]] = {"monte_carlo": {"vary": dict}, "exact": {"parameters": dict}}
+_EXACT: tuple[dict[str, type], dict[str, type]] = {"table": str}, {"parameters": dict}
+_REPLICATED: tuple[dict[str, type], dict[str, type]] = (
+    {"seed": int, "worlds": list, "methods": list, "profiles": dict},
+    {"settings": dict, "vary": dict, "claims": list},
+)
 _NOUNS = {str: "a string", int: "an integer", list: "an array", dict: "a table"}
 # Columns of the result tables that a swept setting must not hide.
 _TAKEN = ("name", "study", "world", "n", "method", "replicate", "status", "metric", "value", "exact")
@@ -47,14 +50,17 @@ class MethodConfig:
     label : str
         Name in tables, unique in the study.
     method : str
-        Key of `sim.estimators.METHODS`.
+        Name of a method that the study's kind knows, such as a key of `sim.estimators.METHODS`.
     options : dict
-        Options for `sim.simulation.simulate`.
+        Its options, such as those of `sim.simulation.simulate`.
+    worlds : tuple of str
+        Names of the worlds it runs in; all of them when empty.
     """
 
     label: str
     method: str
     options: dict[str, Any] = field(default_factory=dict)
+    worlds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,16 +89,19 @@ class Cell:
     Attributes
     ----------
     world : dict
-        Settings for `sim.worlds.build_world`, swept ones included.
+        Settings of the world, such as those of `sim.worlds.build_world`; shared and swept ones included.
     n : int
         Size of each data set.
     vary : dict
         Values of the swept settings.
+    methods : tuple of MethodConfig
+        What runs in this world.
     """
 
     world: dict[str, Any]
     n: int
     vary: dict[str, Any]
+    methods: tuple[MethodConfig, ...]
 
 
 @dataclass(frozen=True)
@@ -102,15 +111,17 @@ class StudyConfig:
     Attributes
     ----------
     name, kind, question : str
-        Name of study and result folder; "monte_carlo" or "exact"; the question it answers, one sentence.
+        Name of study and result folder; "exact" or a key of `sim.kinds.KINDS`; the question it answers, one sentence.
     seed : int
-        Root of all random streams of a Monte-Carlo study.
+        Root of all random streams of a study that draws replicates.
     worlds : tuple of dict
-        Settings for `sim.worlds.build_world`.
+        Settings of each world, such as those of `sim.worlds.build_world`; shared ones included.
     methods : tuple of MethodConfig
         What is compared.
     profiles : dict of str to Profile
         Sizes by name.
+    claims : tuple of Claim
+        What the study says about its results.
     table : str
         Key of `sim.exact_tables.EXACT_TABLES`, of an exact study.
     parameters : dict
@@ -124,6 +135,7 @@ class StudyConfig:
     worlds: tuple[dict[str, Any], ...] = ()
     methods: tuple[MethodConfig, ...] = ()
     profiles: dict[str, Profile] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
     table: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
 
@@ -135,26 +147,75 @@ class StudyConfig:
         """Return the cells of a profile: every world, with every swept value, at every sample size."""
         size = self.profile(profile)
         swept = [dict(zip(size.vary, values, strict=True)) for values in itertools.product(*size.vary.values())]
-        return tuple(Cell(world | vary, n, vary) for world, vary, n in itertools.product(self.worlds, swept, size.n))
+        return tuple(
+            Cell(world | vary, n, vary, self._methods_in(world["name"]))
+            for world, vary, n in itertools.product(self.worlds, swept, size.n)
+        )
+
+    def _methods_in(self, world: str) -> tuple[MethodConfig, ...]:
+        """Return the methods that run in a world."""
+        return tuple(method for method in self.methods if not method.worlds or world in method.worlds)
 
     def settings(self, profile: str) -> dict[str, Any]:
         """Return everything that determines the results at a profile, ready for JSON.
 
-        The files that worlds read are represented by their checksums, so that edited data count as a changed study.
+        The files that worlds read are represented by their checksums, so that edited data count as a changed study;
+        the code is represented by the versions of its packages. Claims judge results and do not change them.
         """
         if self.kind == "exact":
             return {"name": self.name, "kind": self.kind, "table": self.table, "parameters": self.parameters}
         files = sorted({w["options"]["csv"] for w in self.worlds if "csv" in w.get("options", {})})
+        size, kind = self.profile(profile), KINDS[self.kind]
         settings = {
             "name": self.name,
             "kind": self.kind,
             "seed": self.seed,
             "worlds": self.worlds,
             "methods": [asdict(method) for method in self.methods],
-            "profile": {"name": profile} | asdict(self.profile(profile)),
+            # Pairs: the order of swept settings is that of tasks and columns, and canonical JSON has none.
+            "profile": {"name": profile, "n": size.n, "replicates": size.replicates, "vary": [*size.vary.items()]},
             "files": {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files},
+            "block": kind.block,
+            "versions": kind.versions(),
         }
         return dict(json.loads(canonical_json(settings)))
+
+
+def study_of_settings(settings: Mapping[str, Any]) -> StudyConfig:
+    """Return the study that settings describe, with their one profile, and without question and claims.
+
+    Parameters
+    ----------
+    settings : mapping
+        What `StudyConfig.settings` returned, as ``config.json`` beside results keeps it.
+
+    Returns
+    -------
+    StudyConfig
+        A study with the same tasks.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the settings are not those of a study.
+
+    Examples
+    --------
+    >>> study = load_study("class_weighting")
+    >>> study_of_settings(study.settings("smoke")).cells("smoke") == study.cells("smoke")
+    True
+    """
+    kept = ("name", "kind", "seed", "worlds", "table", "parameters")
+    table = {key: settings[key] for key in kept if key in settings} | {"question": "none"}
+    if table.get("kind") != "exact":
+        size = settings["profile"]
+        table["vary"] = dict(size["vary"])
+        table["profiles"] = {size["name"]: {"n": size["n"], "replicates": size["replicates"]}}
+        table["methods"] = [
+            method["options"] | {key: method[key] for key in ("label", "method", "worlds") if method[key]}
+            for method in settings["methods"]
+        ]
+    return parse_study(table)
 
 
 def canonical_json(value: Any) -> str:
@@ -271,8 +332,9 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     Traceback (most recent call last):
     ValueError: key of a study must be one of kind, name, parameters, question, table; got 'parametres' (did you mean 'parameters'?)
     """  # noqa: E501 -- the message is one line
-    kind = check_choice("kind", table.get("kind", "missing"), _KINDS)
-    _check_keys("a study", table, _COMMON | _KINDS[kind], _OPTIONAL[kind])
+    kind = check_choice("kind", table.get("kind", "missing"), {"exact", *KINDS})
+    required, optional = _EXACT if kind == "exact" else _REPLICATED
+    _check_keys("a study", table, _COMMON | required, optional)
     canonical_json(table)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", table["name"]):
         raise ValueError(
@@ -283,16 +345,23 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
         return StudyConfig(**common, table=table["table"], parameters=dict(table.get("parameters", {})))
     if table["seed"] < 0:
         raise ValueError(f"seed must not be negative, got {table['seed']}")
-    worlds = tuple(_world(place, world) for place, world in _tables("worlds", table["worlds"]))
-    methods = tuple(_method(place, method) for place, method in _tables("methods", table["methods"]))
-    _check_distinct("names of worlds", [world["name"] for world in worlds])
+    shared = table.get("settings", {})
+    worlds = tuple(_world(place, shared, world) for place, world in _tables("worlds", table["worlds"]))
+    names = [world["name"] for world in worlds]
+    _check_distinct("names of worlds", names)
+    methods = tuple(_method(place, method, names) for place, method in _tables("methods", table["methods"]))
     _check_distinct("labels of methods", [method.label for method in methods])
     _check_keys("profiles", table["profiles"], {}, dict.fromkeys(PROFILES, dict))
     if not table["profiles"]:
         raise ValueError(f"profiles must hold at least one of {', '.join(PROFILES)}, got none")
     vary = _vary("vary", table.get("vary", {}))
     profiles = {name: _profile(f"profiles.{name}", size, vary) for name, size in table["profiles"].items()}
-    return StudyConfig(**common, seed=table["seed"], worlds=worlds, methods=methods, profiles=profiles)
+    claims = _claims(table.get("claims", []), names, [method.label for method in methods], vary)
+    study = StudyConfig(**common, seed=table["seed"], worlds=worlds, methods=methods, profiles=profiles, claims=claims)
+    idle = [name for name in names if not study._methods_in(name)]
+    if idle:
+        raise ValueError(f"at least one method must run in each world, got none for {idle[0]}")
+    return study
 
 
 def _check_keys(place: str, table: Any, required: Mapping[str, type], optional: Mapping[str, type]) -> None:
@@ -320,20 +389,39 @@ def _tables(name: str, entries: Sequence[Any]) -> list[tuple[str, dict[str, Any]
     return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]
 
 
-def _world(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a world's settings, which `sim.study_checks` looks into."""
+def _world(place: str, shared: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a world's settings, which `sim.study_checks` looks into; its own replace the shared ones."""
     if not isinstance(entry.get("name"), str) or not entry["name"].strip():
         raise ValueError(f"{place} must have a name, got {entry.get('name')!r}")
-    if not isinstance(entry.get("options", {}), dict):
-        raise TypeError(f"options of {place} must be a table, got {entry['options']!r}")
-    return dict(entry)
+    if "name" in shared:
+        raise ValueError(f"settings must be what worlds share, and each has a name of its own; got {shared['name']!r}")
+    settings = {**shared, **entry}
+    if not isinstance(settings.get("options", {}), dict):
+        raise TypeError(f"options of {place} must be a table, got {settings['options']!r}")
+    return settings
 
 
-def _method(place: str, entry: Mapping[str, Any]) -> MethodConfig:
+def _method(place: str, entry: Mapping[str, Any], worlds: Sequence[str]) -> MethodConfig:
     """Return a method; its options are tried by `sim.study_checks`."""
-    own = {"label": str, "method": str}
-    _check_keys(place, {key: value for key, value in entry.items() if key in own}, own, {})
-    return MethodConfig(entry["label"], entry["method"], {k: v for k, v in entry.items() if k not in own})
+    required, optional = {"label": str, "method": str}, {"worlds": list}
+    own = required | optional
+    _check_keys(place, {key: value for key, value in entry.items() if key in own}, required, optional)
+    for name in entry.get("worlds", []):
+        check_choice(f"worlds of {place}", name, worlds)
+    options = {key: value for key, value in entry.items() if key not in own}
+    return MethodConfig(entry["label"], entry["method"], options, tuple(entry.get("worlds", ())))
+
+
+def _claims(
+    entries: Sequence[Any], worlds: Sequence[str], methods: Sequence[str], vary: Mapping[str, Any]
+) -> tuple[Claim, ...]:
+    """Return what the study claims, whose names are its own."""
+    claims = []
+    for place, entry in _tables("claims", entries) if entries else []:
+        claim = parse_claim(place, entry)
+        check_claim(place, claim, worlds, methods, vary)
+        claims.append(claim)
+    return tuple(claims)
 
 
 def _profile(place: str, entry: Mapping[str, Any], vary: Mapping[str, tuple[Any, ...]]) -> Profile:

@@ -1,19 +1,26 @@
 """What a study asks of worlds, methods and exact tables, tried before any work is done."""
 
-import contextlib
-import dataclasses
 import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from sim.estimators import METHODS, MethodOptions
+import numpy as np
+
+from sim.estimators import METHODS
 from sim.exact_tables import EXACT_TABLES
-from sim.study import MethodConfig, StudyConfig
-from sim.worlds import World, build_world
-from theory import NoTargetError, population_target
+from sim.kinds import KINDS
+from sim.simulation import simulate
+from sim.study import Cell, StudyConfig
+from sim.worlds import World
 from theory.checks import check_choice
 
-__all__ = ["check_study"]
+__all__ = ["check_simulation", "check_study"]
 
-_OPTIONS = tuple(field.name for field in dataclasses.fields(MethodOptions))
+_OPTIONS = tuple(
+    name
+    for name, parameter in inspect.signature(simulate).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("label", "data")
+)
 
 
 def check_study(config: StudyConfig, profile: str) -> None:
@@ -41,19 +48,54 @@ def check_study(config: StudyConfig, profile: str) -> None:
     if config.kind == "exact":
         _check_parameters(config)
         return
-    sizes = config.profile(profile).n
+    kind, sizes = KINDS[config.kind], config.profile(profile).n
     for cell in config.cells(profile):
-        if cell.n != sizes[0]:
-            continue
-        try:
-            world = build_world(cell.world)
-            odd = [n for n in sizes if n % 2]
-            if odd and world.regime == "paired":
-                raise ValueError(f"n must be even in the paired regime, where examples come in pairs, got {odd[0]}")
-            for method in config.methods:
-                _try_method(world, method)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"study {config.name}, world {cell.world['name']}: {error}") from error
+        if cell.n == sizes[0]:
+            try:
+                _check_cell(kind.build(cell.world), cell, sizes, kind.check)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"study {config.name}, world {cell.world['name']}: {error}") from error
+
+
+def check_simulation(world: World, n: int, method: str, options: Mapping[str, Any]) -> None:
+    """Raise unless a method and its options are valid in a world at a sample size: simulate one data set.
+
+    Parameters
+    ----------
+    world : World
+        From `sim.worlds.build_world`.
+    n : int
+        Sample size.
+    method : str
+        Key of `sim.estimators.METHODS`.
+    options : mapping
+        Options of `sim.simulation.simulate`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the method or an option is unknown (the nearest is named), or one is not valid.
+
+    Examples
+    --------
+    >>> from sim.worlds import build_world
+    >>> laws = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6], "alpha": 0.5}
+    >>> check_simulation(build_world({"name": "toy", **laws}), 100, "rdro", {"beta": 0.1})
+    Traceback (most recent call last):
+    ValueError: beta is an option of kto, dpo, ipo, got it for rdro
+    """
+    check_choice("method", method, METHODS)
+    for option in options:
+        check_choice(f"option of {method}", option, _OPTIONS)
+    simulate(world, method, n, 1, np.random.default_rng(0), **options)
+
+
+def _check_cell(world: Any, cell: Cell, sizes: Sequence[int], check: Callable[[Any, int, str, Any], None]) -> None:
+    """Raise unless every method is valid in a cell's world, and the first one at every sample size."""
+    for method in cell.methods:
+        check(world, sizes[0], method.method, method.options)
+    for n in sizes[1:]:
+        check(world, n, cell.methods[0].method, cell.methods[0].options)
 
 
 def _check_parameters(config: StudyConfig) -> None:
@@ -66,12 +108,3 @@ def _check_parameters(config: StudyConfig) -> None:
     if missing:
         given = ", ".join(config.parameters) or "nothing"
         raise ValueError(f"table {config.table} must be given {', '.join(missing)}, got only {given}")
-
-
-def _try_method(world: World, method: MethodConfig) -> None:
-    """Raise if a method or its options are not valid in a world; a target that does not exist is a result."""
-    check_choice("method", method.method, METHODS)
-    for option in method.options:
-        check_choice(f"option of method {method.label}", option, _OPTIONS)
-    with contextlib.suppress(NoTargetError):
-        population_target(world.problem, method.method, preferred_fraction=world.label_fraction, **method.options)

@@ -1,0 +1,176 @@
+"""Running tasks: in this process, in processes of this machine or on a Dask cluster; whatever fails, the rest runs."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+from joblib import Parallel, delayed
+
+from sim.tasks import Task, lost_task, run_task
+from theory.checks import check_choice
+
+__all__ = ["BACKENDS", "execute"]
+
+BACKENDS = ("processes", "dask")
+_LOOK_FOR_PARENT = 1.0  # seconds between two looks of a worker at whether its parent lives
+_AHEAD = 4  # tasks on their way to each thread of a cluster
+
+
+def execute(
+    tasks: Sequence[Task],
+    *,
+    jobs: int = 1,
+    backend: str = "processes",
+    scheduler: str | None = None,
+    timeout: float | None = None,
+) -> Generator[tuple[int, bytes], None, None]:
+    """Run tasks, and yield the result of each as soon as it is there.
+
+    A step that raises or takes too long is recorded by the worker. A worker that dies (killed for lack of memory, or
+    stuck where no exception reaches it) takes its task with it: that task is recorded, and all others run.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        What to run.
+    jobs : int
+        Processes of this machine, at least 1. With 1 and no timeout all runs in this process.
+    backend : {"processes", "dask"}
+        Where to run.
+    scheduler : str, optional
+        Address of the Dask scheduler, such as "tcp://host:8786".
+    timeout : float, optional
+        Seconds, greater than 0, that one method may take for one task, see `sim.limits.time_limit`.
+
+    Yields
+    ------
+    int, bytes
+        What `sim.tasks.run_task` returns, in the order in which tasks end.
+
+    Raises
+    ------
+    ValueError
+        If the backend is unknown, or has no scheduler, or another backend has one.
+    ImportError
+        If Dask is asked for and not installed; the command that installs it is named.
+    OSError
+        If the Dask scheduler is or becomes out of reach.
+
+    Examples
+    --------
+    >>> from sim.tasks import study_tasks
+    >>> sorted(index for index, part in execute(study_tasks("class_weighting", "smoke")))
+    [0, 1, 2, 3, 4]
+    """
+    check_choice("backend", backend, BACKENDS)
+    if (scheduler is None) == (backend == "dask"):
+        raise ValueError(
+            f"a scheduler must be named for the backend dask and for no other, got {scheduler!r} for {backend}"
+        )
+    if scheduler is not None:
+        return _on_dask(tasks, scheduler, timeout)
+    if jobs == 1 and timeout is None:
+        return (run_task(task) for task in tasks)
+    return _in_processes(tasks, jobs, timeout)
+
+
+def _in_processes(tasks: Sequence[Task], jobs: int, timeout: float | None) -> Generator[tuple[int, bytes], None, None]:
+    """Run tasks in worker processes; when one dies, find out whose fault it is."""
+    waiting = {task.index: task for task in tasks}
+    suspects: list[Task] = []  # under way when a worker died: run one at a time, until the one that kills is found
+    while waiting:
+        batch = suspects or list(waiting.values())
+        started: list[Task] = []
+        try:
+            with closing(_parallel(batch, 1 if suspects else jobs, timeout, started)) as results:
+                for index, content in results:
+                    del waiting[index]
+                    yield index, content
+            suspects = []
+        except BrokenProcessPool as death:
+            suspects = [task for task in started if task.index in waiting]
+            if len(suspects) == 1:
+                yield _dead(waiting.pop(suspects[0].index), str(death), timeout)
+                suspects = [task for task in batch if task.index in waiting] if len(batch) > 1 else []
+
+
+def _parallel(
+    tasks: Sequence[Task], jobs: int, timeout: float | None, started: list[Task]
+) -> Generator[tuple[int, bytes], None, None]:
+    """Run tasks in worker processes, and note in `started` which have been handed to one."""
+
+    def calls() -> Iterator[Any]:
+        for task in tasks:
+            started.append(task)
+            yield delayed(run_task)(task, timeout)
+
+    parallel = Parallel(
+        # Of two workers one stays idle when tasks run one at a time; with one worker joblib would run them right here.
+        n_jobs=max(jobs, 2),
+        pre_dispatch=1 if jobs == 1 else 2 * jobs,
+        batch_size=1,
+        return_as="generator_unordered",
+        backend="loky",
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+    with warnings.catch_warnings():
+        # What joblib says when it is interrupted or a worker dies; the messages of the runner say it better.
+        warnings.filterwarnings("ignore", message=r".*You could benefit from adjusting the input task iterator")
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+        with closing(parallel(calls())) as results:
+            yield from results
+
+
+def _start_worker(parent: int) -> None:
+    """Prepare a worker process: Ctrl-C is its parent's to answer, and it does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_FOR_PARENT)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _dead(task: Task, death: str, timeout: float | None) -> tuple[int, bytes]:
+    """Return the part of a task that its worker did not survive, alone in its process."""
+    # The watchdog of sim.limits ends a process with status 1, which neither signals nor the system use.
+    if timeout is not None and "EXIT(1)" in death:
+        return lost_task(task, "timeout", f"took longer than {timeout:g} s, in code that could not be interrupted")
+    how = death[death.find("The exit codes") :].strip() if "The exit codes" in death else death
+    return lost_task(task, "error", f"its worker process died, perhaps for lack of memory. {' '.join(how.split())}")
+
+
+def _on_dask(tasks: Sequence[Task], scheduler: str, timeout: float | None) -> Generator[tuple[int, bytes], None, None]:
+    """Run tasks on a Dask cluster, a few for each thread at a time."""
+    try:
+        from distributed import CancelledError, Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise ImportError("Dask is not installed; install it with: pip install 'relratio[dask]'") from error
+    with Client(scheduler, set_as_default=False) as client:
+        queue = iter(tasks)
+        room = max(_AHEAD * sum(client.nthreads().values()), 2 * _AHEAD)
+        running = {client.submit(run_task, task, timeout, pure=False): task for task in islice(queue, room)}
+        done = as_completed(running)
+        for future in done:
+            task = running.pop(future)
+            try:
+                yield future.result()
+            except KilledWorker as death:  # several workers, one after the other
+                yield lost_task(task, "error", f"its worker processes died, perhaps for lack of memory: {death}")
+            except CancelledError as error:
+                raise OSError(f"the Dask scheduler must stay within reach, got none at {scheduler}") from error
+            future.release()
+            for task in islice(queue, 1):
+                following = client.submit(run_task, task, timeout, pure=False)
+                running[following] = task
+                done.add(following)
