@@ -17,11 +17,18 @@ from figures.tables import only_series
 
 __all__ = ["TABLES", "draw", "plot_error_against_n"]
 
-_SUMMARY = ("world", "n", "method", "metric", "share_ok", "mean", "low", "high", "exact")
-_RATES = ("world", "method", "metric", "slope", "low", "high", "lack_of_fit_p")
-TABLES = {"consistency/summary": _SUMMARY, "consistency/rates": _RATES}
+_SUMMARY = ("world", "n", "regime", "method", "metric", "share_ok", "mean", "low", "high", "exact")
+_RATES = ("world", "regime", "method", "metric", "slope", "low", "high", "lack_of_fit_p")
+TABLES = {
+    "consistency/summary": _SUMMARY,
+    "consistency/rates": _RATES,
+    "arena/summary": _SUMMARY,
+    "arena/rates": _RATES,
+}
 """Tables read, with the columns needed."""
 
+# The study that each world is taken from.
+_STUDIES = {"hodge": "consistency", "arena": "arena"}
 _WORLDS = {"hodge": "cyclic preferences (hodge)", "arena": "real votes (arena)"}
 _METRICS = {"tv_preferred": "TV distance to preferred law", "tv_target": "TV distance to own exact target"}
 _FAILED, _NOT_STRAIGHT = "†", "*"
@@ -36,6 +43,7 @@ def plot_error_against_n(
     world: str = "hodge",
     metric: str = "tv_preferred",
     *,
+    regime: str = "paired",
     ax: Axes | None = None,
 ) -> Axes:
     """Plot mean errors against the sample size on logarithmic axes, with bands, exact targets and fitted slopes.
@@ -43,11 +51,13 @@ def plot_error_against_n(
     Parameters
     ----------
     summary, rates : DataFrame
-        Tables of the study consistency.
+        Tables of the study consistency or arena.
     world : str
         World to plot.
     metric : str
         Error to plot.
+    regime : {"paired", "unpaired"}
+        Whether examples came as compared pairs or one by one.
     ax : Axes, optional
         Where to plot; default new axes.
 
@@ -65,7 +75,7 @@ def plot_error_against_n(
         If the table has no such rows.
     """
     ax = new_axes() if ax is None else ax
-    rows, slopes = _select(summary, world, metric), _slopes(rates, world, metric)
+    rows, slopes = _select(summary, world, metric, regime), _slopes(rates, world, metric, regime)
     for index, method in enumerate(name for name in METHOD_STYLES if name in set(rows["method"])):
         style, line = METHOD_STYLES[method], rows[rows["method"] == method]
         failed = line[line["share_ok"] < 1]
@@ -102,15 +112,15 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     Drawing
         Figure and plotted numbers.
     """
-    summary, rates = tables["consistency/summary"], tables["consistency/rates"]
     figure = new_figure(DOUBLE_COLUMN, 5.6)
     axes = figure.subplots(len(_WORLDS), len(_METRICS))
     parts = []
-    for i, world in enumerate(_WORLDS):
+    for i, (world, study) in enumerate(_STUDIES.items()):
+        summary, rates = tables[f"{study}/summary"], tables[f"{study}/rates"]
         for j, metric in enumerate(_METRICS):
             plot_error_against_n(summary, rates, world, metric, ax=axes[i, j])
-            points = _select(summary, world, metric)
-            fitted = rates[(rates["world"] == world) & (rates["metric"] == metric)]
+            points = _select(summary, world, metric, "paired")
+            fitted = _curves(rates, world, metric, "paired")
             fitted = fitted.set_index("method")[["slope", "low", "high", "lack_of_fit_p"]].add_prefix("fitted_")
             parts.append(points.join(fitted, on="method").assign(panel="abcd"[len(_METRICS) * i + j]))
     letter(axes)
@@ -124,23 +134,26 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     return Drawing(figure, pd.concat(parts, ignore_index=True))
 
 
-def _select(summary: pd.DataFrame, world: str, metric: str) -> pd.DataFrame:
+def _curves(table: pd.DataFrame, world: str, metric: str, regime: str) -> pd.DataFrame:
+    """Return the rows of one panel."""
+    return table[(table["world"] == world) & (table["metric"] == metric) & (table["regime"] == regime)]
+
+
+def _select(summary: pd.DataFrame, world: str, metric: str, regime: str) -> pd.DataFrame:
     """Return the points of one panel, methods in the order of the legend."""
-    rows = summary.loc[(summary["world"] == world) & (summary["metric"] == metric), list(_SUMMARY)]
+    rows = _curves(summary, world, metric, regime)[list(_SUMMARY)]
     if rows.empty:
-        raise ValueError(f"consistency must hold {metric} in the world {world}, got none")
+        raise ValueError(f"the table must hold {metric} in the {regime} world {world}, got none")
     unknown = sorted(set(rows["method"]) - set(METHOD_STYLES))
     if unknown:
-        raise ValueError(f"method must be one of {', '.join(METHOD_STYLES)}; got {unknown[0]!r} in consistency")
+        raise ValueError(f"method must be one of {', '.join(METHOD_STYLES)}; got {unknown[0]!r} in the table")
     rows = rows.astype({"exact": np.float64})
     return only_series(rows.sort_values(["method", "n"]), ["method", "n"])
 
 
-def _slopes(rates: pd.DataFrame, world: str, metric: str) -> dict[str, str]:
+def _slopes(rates: pd.DataFrame, world: str, metric: str, regime: str) -> dict[str, str]:
     """Return the text of each fitted slope."""
-    rows = only_series(rates[(rates["world"] == world) & (rates["metric"] == metric)], ["method"]).dropna(
-        subset=["slope"]
-    )
+    rows = only_series(_curves(rates, world, metric, regime), ["method"]).dropna(subset=["slope"])
     texts = {}
     for row in rows.itertuples():
         mark = _NOT_STRAIGHT if row.lack_of_fit_p < _LEAST_P else ""

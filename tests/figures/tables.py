@@ -29,6 +29,8 @@ def write_tables(folder, *, factor=1.0):
         "class_weighting/summary": _class_weighting(factor),
         "consistency/summary": _consistency(factor),
         "consistency/rates": _rates(factor),
+        "arena/summary": _consistency(factor),
+        "arena/rates": _rates(factor),
     }
     for name, table in tables.items():
         path = folder / f"{name}.parquet"
@@ -65,7 +67,7 @@ def _class_weighting(factor):
 def _consistency(factor):
     rows = []
     for world, n, (index, method) in itertools.product(("bradley_terry", "hodge", "arena"), SIZES, enumerate(METHODS)):
-        floor, keys = 0.2 * (method == "dpo"), {"world": world, "n": n, "method": method}
+        floor, keys = 0.2 * (method == "dpo"), {"world": world, "n": n, "regime": "paired", "method": method}
         error = factor * (1 + index / 5) * n**-0.5
         share = 0.9 if method == "dpo" and n == SIZES[0] else 1.0
         rows.append(summary_row(floor + error, exact=floor, share_ok=share, metric="tv_preferred", **keys))
@@ -76,5 +78,7 @@ def _consistency(factor):
 def _rates(factor):
     keys = itertools.product(("bradley_terry", "hodge", "arena"), METHODS, ("tv_preferred", "tv_target"))
     slopes = {"slope": -0.5 * factor, "low": -0.5 * factor - 0.01, "high": -0.5 * factor + 0.01}
-    rows = [{"world": w, "method": m, "metric": t, **slopes, "lack_of_fit_p": 0.3} for w, m, t in keys]
+    rows = [
+        {"world": w, "regime": "paired", "method": m, "metric": t, **slopes, "lack_of_fit_p": 0.3} for w, m, t in keys
+    ]
     return pd.DataFrame([row for row in rows if (row["method"], row["metric"]) != ("dpo", "tv_preferred")])
