@@ -215,10 +215,11 @@ class Group:
 
 def groups_of(table: pd.DataFrame, keys: list[str]) -> Iterator[Group]:
     """Yield the groups of a long table in order of appearance, or raise if a status is unknown."""
-    status = pd.Categorical(table["status"], categories=STATUSES).codes
-    if (status < 0).any():
-        unknown = table["status"].to_numpy()[status < 0][0]
-        raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {unknown!r}")
+    codes, names = pd.factorize(table["status"], use_na_sentinel=False)
+    for name in names:
+        if name not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {name!r}")
+    status = np.array([STATUSES.index(name) for name in names], dtype=np.int64)[codes]
     value, exact = (table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("value", "exact"))
     number = table.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")

@@ -61,7 +61,8 @@ def judge(claims: Sequence[Claim], summary: pd.DataFrame, bootstrap: Bootstrap |
     correction over the rows of the claim; else it is inconclusive. A row is not supported where the law that was
     fitted does not fit (at 1 %, Holm's correction likewise), and gets no verdict but inconclusive where more than 1 %
     (`max_failed`) of the replicates have no finite value, as the others' mean is that of survivors. A row is "not_run"
-    where the summary lacks the world, method, metric or sample sizes: that is neither success nor failure.
+    where the summary lacks a world or method that the claim names, or sample sizes: that is neither success nor
+    failure. A method that a study runs in some worlds only is judged in these, unless the claim names others.
 
     Parameters
     ----------
@@ -178,10 +179,12 @@ def _scenarios(claim: Claim, summary: pd.DataFrame) -> Iterator[_Scenario]:
     some = rows["metric"] == claim.metric if claim.metric else ~rows.duplicated([*settings, "n", "method"])
     curves = dict(iter(rows[some].groupby([*settings, "method"], sort=False, observed=True)))
     rival = claim.settings.get("other")
+    known = {key[-1] for key in curves}
     for cell in cells:
         place = tuple(cell.values())
-        methods = claim.methods or [key[-1] for key in curves if key[:-1] == place and key[-1] != rival]
-        for method in methods:
+        here = [key[-1] for key in curves if key[:-1] == place]
+        named = [m for m in claim.methods if m in here or cell["world"] in claim.worlds or m not in known]
+        for method in named or [m for m in here if m != rival and not claim.methods]:
             curve = curves.get((*place, method), rows.iloc[:0])
             other = curves.get((*place, rival), rows.iloc[:0])
             yield _Scenario(cell["world"], {key: cell[key] for key in swept if key in cell}, method, curve, other)
