@@ -149,7 +149,7 @@ def build_world(spec: Mapping[str, Any]) -> World:
         `sim.disturbances.perturb_policy`, or a policy; default "mixture"), ``prompt_probs`` (default uniform),
         ``features`` (dimension d of log-linear policies, Gaussian features) and ``well_specified`` (true: the first
         feature is ``log(p+ / p_ref)``, so that the estimand is such a policy). The options of from_counts are
-        ``source = "arena"`` or ``csv = FILE``, and ``min_decisive`` (decisive votes per pair in the dense core).
+        ``source = "arena"`` or ``csv = FILE``, ``min_decisive`` (decisive votes per pair of the core) and ``fit``.
 
     Returns
     -------
@@ -360,14 +360,14 @@ def _features(name: str, spec: Mapping[str, Any], estimand: FloatArray, referenc
 def _counts_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counts that from_counts needs: the Arena's or a CSV file's, or those given."""
     for key in options:
-        check_choice("option of from_counts", key, ("source", "csv", "min_decisive", "counts", "names"))
+        check_choice("option of from_counts", key, ("source", "csv", "min_decisive", "fit", "counts", "names"))
     if "counts" in options:
         return dict(options)
     if ("source" in options) == ("csv" in options):
         raise ValueError(f'world {name!r} must have one of source = "arena" and csv = FILE, got {dict(options)!r}')
     source = options["csv"] if "csv" in options else check_choice("source", options["source"], ("arena",))
     observed = observed_counts(source, options.get("min_decisive"))
-    return {"counts": observed.wins, "names": observed.names}
+    return {"counts": observed.wins, "names": observed.names} | {k: options[k] for k in ("fit",) if k in options}
 
 
 def _seed(spec: Mapping[str, Any]) -> int:

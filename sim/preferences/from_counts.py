@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
 from sim.preferences.arguments import IntArray
 from sim.preferences.base import PairwisePreference
-from theory.checks import FloatArray, check_nonnegative
+from theory.bradley_terry_fit import fit_bradley_terry, score_differences
+from theory.checks import FloatArray, check_choice, check_nonnegative
 
 
-def from_counts(counts: ArrayLike, names: Sequence[str] | None = None) -> PairwisePreference:
-    """Build the preferences ``P_ij = wins_ij / (wins_ij + wins_ji)`` of an observed table of wins.
+def from_counts(counts: ArrayLike, names: Sequence[str] | None = None, *, fit: str = "shares") -> PairwisePreference:
+    """Build the preferences ``P_ij = wins_ij / (wins_ij + wins_ji)`` of an observed table of wins, or a fit to them.
 
     Parameters
     ----------
@@ -19,6 +21,9 @@ def from_counts(counts: ArrayLike, names: Sequence[str] | None = None) -> Pairwi
         Entry (i, j) counts the decisive comparisons that item i won against item j. Zero diagonal.
     names : sequence of str, optional
         Names of the K items, used in error messages; their indices otherwise.
+    fit : {"shares", "bradley_terry"}
+        The observed shares, or ``sigma(s_i - s_j)`` with the Bradley-Terry scores that fit the table best: the same
+        votes as they would be if scores explained them.
 
     Returns
     -------
@@ -55,6 +60,8 @@ def from_counts(counts: ArrayLike, names: Sequence[str] | None = None) -> Pairwi
             f"every pair must have at least one decisive comparison, got none between {first} and {second} "
             f"({len(undecided) // 2} such pairs in all)"
         )
+    if check_choice("fit", fit, ("shares", "bradley_terry")) == "bradley_terry":
+        return PairwisePreference("from_counts", expit(score_differences(fit_bradley_terry(wins, names).scores)))
     return PairwisePreference("from_counts", win_shares(wins))
 
 

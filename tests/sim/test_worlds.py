@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from sim.bt_distance import bt_distance
 from sim.sampling import Counts, match_pairs
 from sim.worlds import World, build_world
 from theory import FiniteProblem
@@ -129,7 +130,23 @@ def test_from_counts_reads_a_csv_file(tmp_path):
     assert world.problem.p_preferred[0, 0] == pytest.approx(2 / 9 * (0.5 + 0.75 + 0.5))
 
 
+def test_from_counts_may_take_the_bradley_terry_model_of_the_counts(tmp_path):
+    path = tmp_path / "wins.csv"
+    path.write_text("winner,loser,count\na,b,30\nb,a,10\nb,c,20\nc,b,20\na,c,5\nc,a,15\n")
+    spec = {"name": "mine", "preference": "from_counts", "options": {"csv": str(path), "fit": "bradley_terry"}}
+    fitted = build_world(spec).preference[0]
+    assert bt_distance(fitted).size < 1e-12
+    # At the maximum of the likelihood every item wins as often as expected (Ford 1957).
+    wins = np.array([[0, 30, 5], [10, 0, 20], [15, 20, 0]])
+    expected = ((wins + wins.T) * fitted).sum(axis=1)
+    np.testing.assert_allclose(expected, wins.sum(axis=1), rtol=1e-9)
+
+
 BAD_SPECS = {
+    "fit": (
+        {"name": "x", "preference": "from_counts", "options": {"counts": [[0, 1], [1, 0]], "fit": "bradly_terry"}},
+        "did you mean 'bradley_terry'",
+    ),
     "no name": ({**TOY, "name": ""}, "must have a name"),
     "unknown key": ({**TOY, "alhpa": 0.2}, "did you mean 'alpha'"),
     "neither": ({"name": "empty"}, "got neither"),
