@@ -137,6 +137,15 @@ def test_thurstone_is_weakly_transitive_and_case_v_strongly(case, seed, signal):
         assert distance.strong == 0.0
 
 
+def test_random_cases_nest():
+    v, iii, i = (
+        thurstone(6, case=case, signal=1.0, log_spread=0.0, rng=np.random.default_rng(2)).probabilities
+        for case in ("V", "III", "I")
+    )
+    np.testing.assert_allclose(iii, v, rtol=0, atol=16 * EPS)  # equal variances
+    assert np.abs(i - v).max() > 0.05  # correlations that differ between pairs
+
+
 def test_unequal_variances_break_strong_transitivity():
     # The surest response is the middle one: it beats the last more surely than the first does, which varies a lot.
     model = thurstone(case="III", means=[1.0, 0.5, 0.0], variances=[25.0, 0.1, 0.1])
