@@ -29,6 +29,15 @@ def check_integer(name: str, value: int, minimum: int) -> int:
     return int(value)
 
 
+def check_number(name: str, value: float, largest: float = np.inf) -> float:
+    """Return `value`, or raise unless it is a finite number in [0, largest]."""
+    number = as_floats(name, value)
+    if number.ndim or not 0.0 <= number <= largest or np.isinf(number):
+        interval = "[0, inf)" if np.isinf(largest) else f"[0, {largest:g}]"
+        raise ValueError(f"{name} must be a number in {interval}, got {value!r}")
+    return float(number)
+
+
 def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
     """Return `rng`, or raise unless it is a NumPy Generator."""
     if not isinstance(rng, np.random.Generator):

@@ -9,13 +9,14 @@ from sim.preferences.arguments import (
     check_exactly_one,
     check_given,
     check_integer,
+    check_number,
     check_random_size,
     check_rng,
 )
 from sim.preferences.base import PairwisePreference
 from sim.preferences.bradley_terry import unit_rms
 from theory.bradley_terry_fit import score_differences
-from theory.checks import FloatArray, check_choice, check_nonnegative, check_positive, check_same_shape
+from theory.checks import FloatArray, check_choice, check_positive, check_same_shape
 
 _KINDS = ("inner", "dist")
 
@@ -99,7 +100,7 @@ def blade_chest(
         shape = check_random_size("blades", responses, prompts)
         generator, axis = check_rng(rng), check_integer("dimension", dimension, 1)
         blade, chest = generator.standard_normal((2, *shape, axis))
-        score = check_nonnegative("score_spread", score_spread) * generator.standard_normal(shape)
+        score = check_number("score_spread", score_spread) * generator.standard_normal(shape)
         return PairwisePreference(
             "blade_chest", expit(check_positive(signal, "signal") * unit_rms(_logits(kind, blade, chest, score)))
         )

@@ -13,6 +13,7 @@ from sim.preferences.arguments import (
     check_exactly_one,
     check_given,
     check_integer,
+    check_number,
     check_random_size,
     check_rng,
     with_even_diagonal,
@@ -20,7 +21,7 @@ from sim.preferences.arguments import (
 from sim.preferences.base import PairwisePreference
 from sim.preferences.bradley_terry import unit_gradient
 from theory.bradley_terry_fit import score_differences
-from theory.checks import FloatArray, as_floats, check_nonnegative, check_positive, check_same_shape
+from theory.checks import FloatArray, check_positive, check_same_shape
 
 # Menus are averaged one by one: 50 000 of them take seconds at 64 responses.
 _MOST_MENUS = 50_000
@@ -100,11 +101,11 @@ def context(
     np.float64(0.75)
     """
     check_exactly_one(utilities=utilities, signal=signal)
-    bias = as_floats("position_bias", check_nonnegative("position_bias", position_bias))
+    bias = check_number("position_bias", position_bias)
     if utilities is None:
         check_absent("must only be given together with utilities", interactions=interactions)
         shape = check_random_size("utilities", responses, prompts)
-        spread = float(check_nonnegative("interaction_spread", interaction_spread))
+        spread = check_number("interaction_spread", interaction_spread)
         generator = check_rng(rng)
         gradient = check_positive(signal, "signal") * unit_gradient(generator.standard_normal(shape))
         effects = spread * generator.standard_normal((*shape, shape[1])) * ~np.eye(shape[1], dtype=bool)
@@ -140,7 +141,7 @@ def _menus(responses: int, menu_size: int) -> IntArray:
     return np.array(list(combinations(range(responses), others)), dtype=np.int64)
 
 
-def _average_over_menus(gradient: FloatArray, effects: FloatArray, menus: IntArray, bias: FloatArray) -> FloatArray:
+def _average_over_menus(gradient: FloatArray, effects: FloatArray, menus: IntArray, bias: float) -> FloatArray:
     """Return the mean probability of each pair over the menus that hold neither of its two responses."""
     number = gradient.shape[1]
     alone = gradient + effects - effects.swapaxes(1, 2)

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sim.preferences.arguments import check_number
 from sim.preferences.base import PairwisePreference
 from sim.preferences.bradley_terry import bradley_terry
-from theory.checks import as_floats
 
 
 def label_flip(
@@ -60,8 +60,6 @@ def label_flip(
     array([[[0.5, 0.7],
             [0.3, 0.5]]])
     """
-    share = as_floats("flip", flip)
-    if share.ndim or not 0.0 <= share <= 0.5:
-        raise ValueError(f"flip must be a number in [0, 1/2], got {flip!r}")
+    share = check_number("flip", flip, 0.5)
     clean = bradley_terry(responses, prompts, scores=scores, signal=signal, rng=rng).probabilities
     return PairwisePreference("label_flip", (1.0 - share) * clean + share * clean.swapaxes(1, 2))

@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim.preferences.arguments import check_given, check_random_size, check_rng
+from sim.preferences.arguments import check_given, check_number, check_random_size, check_rng
 from sim.preferences.base import PairwisePreference
 from theory.bradley_terry_fit import score_differences
-from theory.checks import FloatArray, as_floats
 
 
 def noisy_sorting(
@@ -60,7 +59,7 @@ def noisy_sorting(
             [0.75, 0.5 , 0.75],
             [0.25, 0.25, 0.5 ]]])
     """
-    margin = check_margin(gamma)
+    margin = check_number("gamma", gamma, 0.5)
     if ranks is None:
         shape = check_random_size("ranks", responses, prompts)
         places = check_rng(rng).permuted(np.broadcast_to(np.arange(shape[1], dtype=float), shape), axis=1)
@@ -71,11 +70,3 @@ def noisy_sorting(
         if ties.size:
             raise ValueError(f"ranks must differ between the responses of a prompt, got {ties[0]:g} twice")
     return PairwisePreference("noisy_sorting", 0.5 + margin * np.sign(score_differences(-places)))
-
-
-def check_margin(gamma: float) -> FloatArray:
-    """Return `gamma`, or raise unless it is a number in [0, 1/2]."""
-    margin = as_floats("gamma", gamma)
-    if margin.ndim or not 0.0 <= margin <= 0.5:
-        raise ValueError(f"gamma must be a number in [0, 1/2], got {gamma!r}")
-    return margin

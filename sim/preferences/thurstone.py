@@ -9,13 +9,14 @@ from sim.preferences.arguments import (
     check_absent,
     check_exactly_one,
     check_given,
+    check_number,
     check_random_size,
     check_rng,
 )
 from sim.preferences.base import PairwisePreference
 from sim.preferences.bradley_terry import unit_gradient, unit_rms
 from theory.bradley_terry_fit import score_differences
-from theory.checks import FloatArray, check_choice, check_nonnegative, check_positive, check_same_shape
+from theory.checks import FloatArray, check_choice, check_positive, check_same_shape
 
 _CASES = ("V", "III", "I")
 
@@ -102,7 +103,7 @@ def thurstone(
     if means is None:
         check_absent("must only be given together with means", variances=variances, covariance=covariance)
         shape = check_random_size("worths", responses, prompts)
-        spread = float(check_nonnegative("log_spread", log_spread))
+        spread = check_number("log_spread", log_spread)
         generator = check_rng(rng)
         gradient = unit_gradient(generator.standard_normal(shape))
         z = unit_rms(gradient / np.sqrt(_difference_variances(_random_covariance(case, shape, spread, generator))))

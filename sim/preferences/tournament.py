@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim.preferences.arguments import check_given, check_random_size, check_rng
+from sim.preferences.arguments import check_given, check_number, check_random_size, check_rng
 from sim.preferences.base import PairwisePreference
-from sim.preferences.noisy_sorting import check_margin
 from theory.checks import FloatArray
 
 
@@ -62,7 +61,7 @@ def tournament(
             [0.3, 0.5, 0.7],
             [0.7, 0.3, 0.5]]])
     """
-    margin = check_margin(gamma)
+    margin = check_number("gamma", gamma, 0.5)
     if beats is None:
         shape = check_random_size("tournaments", responses, prompts)
         coins = np.triu(np.where(check_rng(rng).random((*shape, shape[1])) < 0.5, 1.0, -1.0), 1)
