@@ -22,7 +22,9 @@ class NetworkSettings:
     hidden : int
         Hidden units.
     steps : int
-        Adam steps on all training data.
+        Largest number of Adam steps on all training data.
+    patience : int
+        A run stops after this many steps without a lower held-out risk.
     learning_rate : float
         Adam's step size.
     held_out : float
@@ -31,6 +33,7 @@ class NetworkSettings:
 
     hidden: int
     steps: int
+    patience: int
     learning_rate: float
     held_out: float
 
@@ -97,15 +100,15 @@ def fit_networks(
 
     Notes
     -----
-    float32 throughout. A run in which a training loss is infinite has diverged and gives no estimate, even if earlier
-    steps were sound. Held-out examples beyond the domain make the risk infinite, so that such a step is not chosen.
+    float32 throughout. A run whose training loss becomes infinite before it has stopped has diverged and gives no
+    estimate. Held-out examples beyond the domain make the held-out risk infinite, so that such a step is not chosen.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> up, down = rng.normal(0.5, 1, (1, 500, 1)), rng.normal(-0.5, 1, (1, 500, 1))
     >>> pool = np.concatenate([up, down], axis=1)
-    >>> settings = NetworkSettings(hidden=16, steps=100, learning_rate=0.03, held_out=0.2)
+    >>> settings = NetworkSettings(hidden=16, steps=200, patience=20, learning_rate=0.01, held_out=0.2)
     >>> fit = fit_networks("rdro", up, down, pool, np.array([[-1.0], [1.0]]), 0.5, settings, rng)
     >>> bool(np.abs(np.exp(fit.log_ratio[0]) - [0.54, 1.46]).max() < 0.2)
     True
@@ -136,9 +139,10 @@ def fit_networks(
             better = held < lowest
             lowest, best_step = torch.where(better, held, lowest), torch.where(better, float(step), best_step)
             best = torch.where(better[:, None], parameters.detach(), best)
-            if not alive.any() or step == settings.steps:
+            moving = alive & (step - best_step < settings.patience)
+            if not moving.any() or step == settings.steps:
                 break
-            guarded_step(parameters, stepper, gradient, alive)
+            guarded_step(parameters, stepper, gradient, moving)
         with torch.no_grad():
             points = torch.from_numpy(test.astype(np.float32)).expand(len(preferred), -1, -1)
             log_ratio = _scores(best, points, width) - _log_mean(_scores(best, pool, width))
