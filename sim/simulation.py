@@ -1,28 +1,23 @@
 """One method in one world at one sample size: replicated estimates beside the exact target."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from sim.estimators import METHODS, MethodOptions
+from sim.estimators import METHODS, estimate, exact_target
+from sim.options import MethodOptions, empirical_setting, population_weighting
 from sim.sampling import Counts
 from sim.worlds import World
-from theory import (
-    FiniteProblem,
-    Generator,
-    NoTargetError,
-    kl_divergence,
-    population_target,
-    relative_ratio,
-    total_variation,
-)
-from theory.checks import FloatArray, check_alpha, check_choice
+from theory import Generator, asymptotic_kl, kl_divergence, nash_gap, relative_ratio, total_variation, win_rate
+from theory.checks import FloatArray, check_choice
 from theory.weighting import Weighting
 
 __all__ = ["Simulation", "simulate"]
+
+# Exact targets carry solver errors near 1e-10; a total variation below this is none.
+_SAME_POLICY = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +35,15 @@ class Simulation:
     target : ndarray or None
         The method's exact population target, shape (prompts, responses); None where it has none.
     metrics : dict of str to ndarray
-        Per replicate, averaged over prompts: ``tv_preferred`` = TV(policy, p+), ``tv_target`` = TV(policy, target),
-        ``kl_preferred`` = KL(p+ || policy) in nats (inf where the policy misses a response of p+); largest over
-        prompts and responses: ``max_ratio`` = policy/reference. For rdro also ``max_relative_estimate``, the largest
-        unnormalised estimate, and ``direct_infinite``, 1 where the direct one is infinite (proposition P2).
+        Per replicate, averaged over prompts, with p+ the world's estimand: ``tv_preferred`` = TV(policy, p+),
+        ``tv_target`` = TV(policy, target), ``kl_preferred`` = KL(p+ || policy) in nats (inf where the policy misses
+        a response of p+), ``scaled_kl`` = n KL(p+ || policy); in worlds with a preference matrix ``win_rate`` of the
+        policy against the reference and ``nash_gap``. Largest over prompts and responses: ``max_ratio`` =
+        policy/reference. For rdro also ``max_relative_estimate``, the largest unnormalised estimate, and
+        ``direct_infinite``, 1 where the direct one is infinite (proposition P2).
     exact : dict of str to float
-        The value of a metric at the exact target, where there is one.
+        The value of a metric at the exact target, where there is one; of ``scaled_kl`` its limit, where the target is
+        p+ and `theory.asymptotic_kl` knows it.
     """
 
     method: str
@@ -83,10 +81,12 @@ def simulate(
     *,
     label: str | None = None,
     data: Counts | None = None,
-    alpha: ArrayLike | None = None,
+    alpha: ArrayLike | str | None = None,
     generator: str | Generator = "logistic",
     weighting: Weighting = "balanced",
     beta: float | None = None,
+    beyond_domain: str = "infinite",
+    reference: str = "world",
 ) -> Simulation:
     """Estimate one method on independent data sets of a world, with its exact target beside the estimates.
 
@@ -106,8 +106,8 @@ def simulate(
         Name in tables; default the method's.
     data : Counts, optional
         Data sets drawn before from the same world, so that several methods see the same data.
-    alpha, generator, weighting, beta
-        Options of the method, see `theory.population_target`.
+    alpha, generator, weighting, beta, beyond_domain, reference
+        Options of the method, see `sim.options.MethodOptions`.
 
     Returns
     -------
@@ -127,55 +127,81 @@ def simulate(
     >>> float(result.metrics["tv_preferred"].mean().round(4)), result.exact["tv_preferred"]
     (0.0049, 0.0)
     """
-    entry = METHODS[check_choice("method", method, METHODS)]
-    options = MethodOptions(alpha, generator, weighting, beta)
-    target = _exact_target(world, method, options)
+    check_choice("method", method, METHODS)
+    options = MethodOptions(alpha, generator, weighting, beta, beyond_domain, reference)
+    target = exact_target(world, method, options)
     counts = world.sample(n, replicates, rng) if data is None else data
     if counts.preferred.shape[0] != replicates:
         raise ValueError(f"data must hold {replicates} replicates, got {counts.preferred.shape[0]}")
-    estimates = entry.estimate(world, counts, options, rng)
-    metrics = _policy_metrics(world.problem, estimates.policies, target)
-    at_target = {} if target is None else _policy_metrics(world.problem, target[None], target)
-    exact = {name: float(value[0]) for name, value in at_target.items()}
+    estimates = estimate(world, counts, method, options, rng)
+    metrics = _policy_metrics(world, estimates.policies, target, n)
+    at_target = {} if target is None else _policy_metrics(world, target[None], target, n)
+    exact = {name: float(value[0]) for name, value in at_target.items() if name != "scaled_kl"}
+    limit = _limit_of_scaled_kl(world, method, options, target)
+    if limit is not None:
+        exact["scaled_kl"] = limit
     if method == "rdro":
-        used = world.problem.alpha if alpha is None else check_alpha(alpha)
-        metrics |= _unnormalised_metrics(counts, np.broadcast_to(used, world.problem.prompts))
+        metrics |= _unnormalised_metrics(counts, empirical_setting(world.problem, counts, method, options).alpha)
     return Simulation(method, label or method, estimates.policies, estimates.status, target, metrics, exact)
 
 
-def _exact_target(world: World, method: str, options: MethodOptions) -> FloatArray | None:
-    """Return the method's exact population target in a world, or None where it has none; wrong options raise."""
-    settings: dict[str, Any] = {
-        "alpha": options.alpha,
-        "generator": options.generator,
-        "weighting": options.weighting,
-        "beta": options.beta,
-        "preferred_fraction": world.label_fraction,
-    }
-    try:
-        return population_target(world.problem, method, **settings)
-    except NoTargetError:
-        return None
-
-
-def _policy_metrics(problem: FiniteProblem, policies: FloatArray, target: FloatArray | None) -> dict[str, FloatArray]:
+def _policy_metrics(world: World, policies: FloatArray, target: FloatArray | None, n: int) -> dict[str, FloatArray]:
     """Return the metrics of policies (replicates, prompts, responses); NaN for missing policies."""
+    problem = world.problem
     found = np.isfinite(policies).all(axis=(1, 2))
     some = policies[found]
-    preferred, law = np.broadcast_to(problem.p_preferred, some.shape), problem.prompt_probs
+    estimand, law = np.broadcast_to(world.estimand, some.shape), problem.prompt_probs
+    reference = np.broadcast_to(problem.reference, some.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(problem.reference > 0, some / problem.reference, 0.0)
+        ratio = np.where(reference > 0, some / reference, 0.0)
+    divergence = kl_divergence(estimand, some) @ law
     values = {
-        "tv_preferred": total_variation(some, preferred) @ law,
-        "kl_preferred": kl_divergence(preferred, some) @ law,
+        "tv_preferred": total_variation(some, estimand) @ law,
+        "kl_preferred": divergence,
+        "scaled_kl": n * divergence,
         "max_ratio": ratio.max(axis=(1, 2), initial=0.0),
     }
     if target is not None:
         values["tv_target"] = total_variation(some, np.broadcast_to(target, some.shape)) @ law
+    if world.preference is not None:
+        values["win_rate"] = win_rate(some, reference, world.preference) @ law
+        values["nash_gap"] = nash_gap(some, world.preference) @ law
     metrics = {name: np.full(len(policies), np.nan) for name in values}
     for name, value in values.items():
         metrics[name][found] = value
     return metrics
+
+
+def _limit_of_scaled_kl(world: World, method: str, options: MethodOptions, target: FloatArray | None) -> float | None:
+    """Return the limit of n E[KL(p+ || policy)], or None where the theory does not tell it.
+
+    It is told for tabular policies whose target is the estimand, with fixed alpha, reference and class weighting of
+    the whole data set, and independent examples.
+    """
+    told = (
+        method in ("sft", "rdro", "ddro", "mle")
+        and world.features is None
+        and world.annotators is None
+        and not isinstance(options.alpha, str)
+        and options.weighting != "balanced_by_prompt"
+        and options.beyond_domain == "infinite"
+        and options.reference == "world"
+    )
+    if not told or target is None or total_variation(target, world.estimand).max() > _SAME_POLICY:
+        return None
+    weighting = population_weighting(method, options, world.label_fraction)
+    try:
+        return asymptotic_kl(
+            world.problem,
+            method,
+            alpha=options.alpha,
+            generator=options.generator,
+            weighting="balanced" if method == "mle" else weighting,
+            preferred_fraction=world.label_fraction,
+            paired=world.regime == "paired",
+        )
+    except ValueError:  # the target lies on the edge of the domain, where the limit is not normal
+        return None
 
 
 def _unnormalised_metrics(counts: Counts, alpha: FloatArray) -> dict[str, FloatArray]:
@@ -184,7 +210,7 @@ def _unnormalised_metrics(counts: Counts, alpha: FloatArray) -> dict[str, FloatA
     shares = [
         c / np.maximum(total, 1) for c, total in zip((counts.preferred, counts.nonpreferred), totals, strict=True)
     ]
-    weight = np.broadcast_to(alpha[:, None], shares[0].shape)
+    weight = np.broadcast_to(alpha[:, :, None], shares[0].shape)
     relative = np.where(counts.preferred > 0, relative_ratio(shares[0], shares[1], weight), 0.0)
     infinite = (counts.preferred > 0) & (counts.nonpreferred == 0)
     return {

@@ -1,34 +1,34 @@
-"""Batched exact fits of tabular policies to counts, thousands of replicates at once."""
+"""Batched fits of policies to masses, thousands of data sets at once; the population is a data set of its own."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.preferences.arguments import IntArray
-from sim.sampling import Counts
-from theory import FiniteProblem, Generator, minimise_over_simplex
+from sim.options import Setting
+from theory import Generator, minimise_over_simplex
 from theory.bradley_terry_fit import newton_scores, win_chains
 from theory.checks import FloatArray
-from theory.pair_targets import policy_from_log_ratios
-from theory.weighting import Weighting, class_weights
+from theory.kto_target import kto_policies
+from theory.pair_targets import ipo_log_ratios, policy_from_log_ratios
 
-__all__ = ["Estimates", "fit_dpo", "fit_ratio", "fit_sft"]
+__all__ = ["Estimates", "fit_dpo", "fit_ipo", "fit_kto", "fit_ratio", "fit_sft"]
 
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
-    """Fitted policies of many replicates, and what became of each fit.
+    """Fitted policies of many data sets, and what became of each fit.
 
     Attributes
     ----------
     policies : ndarray
-        Shape (replicates, prompts, responses); NaN where no policy exists.
+        Shape (sets, prompts, responses); NaN where no policy exists.
     status : ndarray of str
         "ok", "nonconverged", "diverged" (no finite minimiser exists) or "error" (the data lack a class), shape
-        (replicates,).
+        (sets,).
     residual : ndarray
-        Distance from normalisation before the last rounding, shape (replicates,).
+        How far the fit is from its defining equation, in its own units, shape (sets,).
     iterations : int
         Newton steps of the slowest fit.
     """
@@ -39,64 +39,57 @@ class Estimates:
     iterations: int
 
 
-def fit_ratio(
-    problem: FiniteProblem,
-    counts: Counts,
-    method: str,
-    *,
-    alpha: FloatArray,
-    generator: Generator,
-    weighting: Weighting,
-) -> Estimates:
-    """Fit rdro, ddro or mle: the population problem with counts in place of laws (`theory.minimise_over_simplex`).
-
-    Class weights come from each data set's own class counts. Prompts without any example keep the reference.
-    """
-    replicates, prompts, responses = counts.preferred.shape
-    totals = counts.preferred.sum(axis=(1, 2)), counts.nonpreferred.sum(axis=(1, 2))
-    usable = (totals[0] > 0) & (totals[1] > 0)
-    n = np.maximum(totals[0] + totals[1], 1)
-    fraction = np.where(usable, totals[0] / n, 0.5)
-    weights = class_weights(fraction, "pooled" if method == "mle" else weighting)
-    up, down = (np.broadcast_to(w, replicates) / n for w in (weights.preferred, weights.nonpreferred))
-    preferred = (up[:, None, None] * counts.preferred).reshape(-1, responses)
-    nonpreferred = (down[:, None, None] * counts.nonpreferred).reshape(-1, responses)
-    reference = np.broadcast_to(problem.reference, (replicates, prompts, responses)).reshape(-1, responses)
+def fit_ratio(setting: Setting, method: str, generator: Generator) -> Estimates:
+    """Fit rdro, ddro or mle exactly (`theory.minimise_over_simplex`); prompts without examples keep the reference."""
+    sets, prompts, responses = setting.preferred.shape
     solution = minimise_over_simplex(
-        method, preferred, nonpreferred, reference, np.broadcast_to(alpha, (replicates, prompts)).ravel(), generator
+        method,
+        setting.preferred.reshape(-1, responses),
+        setting.nonpreferred.reshape(-1, responses),
+        setting.reference.reshape(-1, responses),
+        setting.alpha.ravel(),
+        generator,
     )
-    policies = solution.policy.reshape(replicates, prompts, responses)
-    residual = solution.residual.reshape(replicates, prompts).max(axis=1)
-    status = np.where(solution.converged.reshape(replicates, prompts).all(axis=1), "ok", "nonconverged")
+    converged = solution.converged.reshape(sets, prompts).all(axis=1)
+    status = np.where(converged, "ok", "nonconverged")
     if method == "ddro" and generator.name != "logistic":
         # Its risk falls without bound towards the edge of the domain for a response seen in the preferred class only.
-        unbounded = ((counts.preferred > 0) & (counts.nonpreferred == 0)).any(axis=(1, 2))
+        unbounded = ((setting.preferred > 0) & (setting.nonpreferred == 0)).any(axis=(1, 2))
         status = np.where(unbounded, "diverged", status)
-    status = np.where(usable, status, "error")
-    policies = np.where(np.isin(status, ("ok", "nonconverged"))[:, None, None], policies, np.nan)
-    return Estimates(policies, status, residual, solution.iterations)
+    status = np.where(setting.usable, status, "error")
+    residual = solution.residual.reshape(sets, prompts).max(axis=1)
+    return Estimates(
+        _only_found(solution.policy.reshape(setting.preferred.shape), status), status, residual, solution.iterations
+    )
 
 
-def fit_sft(problem: FiniteProblem, counts: Counts) -> Estimates:
+def fit_sft(setting: Setting) -> Estimates:
     """Fit the preferred examples by maximum likelihood: their shares; the reference at prompts without any."""
-    totals = counts.preferred.sum(axis=2, keepdims=True)
-    shares = counts.preferred / np.maximum(totals, 1)
-    policies = np.where(totals > 0, shares, problem.reference)
+    totals = setting.preferred.sum(axis=2, keepdims=True)
+    shares = setting.preferred / np.where(totals > 0, totals, 1.0)
+    policies = np.where(totals > 0, shares, setting.reference)
     status = np.where(totals.sum(axis=(1, 2)) > 0, "ok", "error")
     return Estimates(policies, status, np.zeros(len(status)), 0)
 
 
-def fit_dpo(problem: FiniteProblem, pairs: IntArray, beta: float) -> Estimates:
+def fit_kto(setting: Setting, beta: float) -> Estimates:
+    """Fit kto at its own reference point (`theory.kto_target`); prompts without examples keep the reference.
+
+    A data set in which some prompt has no response to gain on has no unique minimiser: its status is "error".
+    """
+    gain = setting.preferred - setting.nonpreferred
+    solution = kto_policies(gain, setting.reference, setting.prompt_shares, beta)
+    status = np.where(setting.usable, solution.status, "error")
+    return Estimates(_only_found(solution.policies, status), status, np.zeros(len(status)), 0)
+
+
+def fit_dpo(reference: FloatArray, pairs: FloatArray, beta: float) -> Estimates:
     """Fit dpo to counts of (chosen, rejected): Bradley-Terry scores of the pairs, tilted by 1/beta.
 
     A data set in which some response never wins, or never loses, against a group of others has no finite minimiser
     (Ford 1957): its fit diverges. Responses in no pair at all share the mass that is closest in KL to the reference.
     """
-    replicates, prompts, responses = pairs.shape[:3]
-    tables = pairs.reshape(-1, responses, responses).astype(np.float64)
-    references = np.broadcast_to(problem.reference, (replicates, prompts, responses)).reshape(-1, responses)
-    off_diagonal = tables * ~np.eye(responses, dtype=bool)
-    seen = off_diagonal.sum(axis=1) + off_diagonal.sum(axis=2) > 0
+    tables, references, seen = _pair_tables(reference, pairs)
     policies = references.copy()
     chains = win_chains(tables) | ~(seen[:, :, None] & seen[:, None, :])
     connected = chains.all(axis=(1, 2))
@@ -104,16 +97,66 @@ def fit_dpo(problem: FiniteProblem, pairs: IntArray, beta: float) -> Estimates:
     policies[~connected] = np.nan
     complete = np.nonzero(connected & seen.all(axis=1))[0]
     fit = newton_scores(tables[complete])
-    logits = np.log(references[complete]) + fit.scores / beta
-    tilted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    policies[complete] = tilted / tilted.sum(axis=1, keepdims=True)
+    policies[complete] = _tilted(references[complete], fit.scores / beta)
     status[complete] = np.where(fit.status == "ok", "ok", "nonconverged")
     for row in np.nonzero(connected & ~seen.all(axis=1) & seen.any(axis=1))[0]:
         part = seen[row]
         single = newton_scores(tables[row][np.ix_(part, part)][None])
         policies[row] = policy_from_log_ratios(single.scores[0] / beta, references[row], part)
         status[row] = "ok" if single.status[0] == "ok" else "nonconverged"
-    grouped = status.reshape(replicates, prompts)
-    worst = np.where((grouped == "nonconverged").any(axis=1), "nonconverged", "ok")
-    worst = np.where((grouped == "diverged").any(axis=1), "diverged", worst)
-    return Estimates(policies.reshape(replicates, prompts, responses), worst, np.zeros(replicates), fit.iterations)
+    return _by_set(policies, status, pairs.shape[:3], fit.iterations)
+
+
+def fit_ipo(reference: FloatArray, pairs: FloatArray, beta: float) -> Estimates:
+    """Fit ipo to counts of (chosen, rejected): least squares of margins, one linear system a table.
+
+    A data set whose compared responses fall apart into groups without a comparison between them does not determine
+    the margins: its status is "error". Responses in no pair share the mass that is closest in KL to the reference.
+    """
+    tables, references, seen = _pair_tables(reference, pairs)
+    policies = references.copy()
+    log_ratios, linked = np.zeros(references.shape), np.zeros(len(tables), dtype=bool)
+    for row, table in enumerate(tables):
+        part = np.ix_(seen[row], seen[row])
+        with contextlib.suppress(ValueError):
+            log_ratios[row][seen[row]] = ipo_log_ratios(table[part], beta)
+            linked[row] = True
+    status = np.where(linked, "ok", "error")
+    policies[~linked] = np.nan
+    complete = linked & seen.all(axis=1)
+    policies[complete] = _tilted(references[complete], log_ratios[complete])
+    for row in np.nonzero(linked & ~seen.all(axis=1) & seen.any(axis=1))[0]:
+        part = seen[row]
+        policies[row] = policy_from_log_ratios(log_ratios[row][part], references[row], part)
+    return _by_set(policies, status, pairs.shape[:3], 0)
+
+
+def _pair_tables(reference: FloatArray, pairs: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return tables (sets * prompts, K, K), their references, and which responses occur in a pair of two."""
+    responses = pairs.shape[-1]
+    tables = pairs.reshape(-1, responses, responses).astype(np.float64)
+    references = np.array(np.broadcast_to(reference, pairs.shape[:3]).reshape(-1, responses))
+    off_diagonal = tables * ~np.eye(responses, dtype=bool)
+    return tables, references, off_diagonal.sum(axis=1) + off_diagonal.sum(axis=2) > 0
+
+
+def _tilted(references: FloatArray, log_ratios: FloatArray) -> FloatArray:
+    """Return ``q e^u``, normalised."""
+    with np.errstate(divide="ignore"):  # a calibrated reference has no mass on responses that were never seen
+        logits = np.log(references) + log_ratios
+    tilted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(tilted / tilted.sum(axis=1, keepdims=True))
+
+
+def _by_set(policies: FloatArray, status: NDArray[np.str_], shape: tuple[int, ...], iterations: int) -> Estimates:
+    """Return the policies of each set, which has the worst status of its prompts."""
+    grouped = status.reshape(shape[:2])
+    worst = np.full(shape[0], "ok", dtype=status.dtype)
+    for name in ("nonconverged", "diverged", "error"):
+        worst = np.where((grouped == name).any(axis=1), name, worst)
+    return Estimates(policies.reshape(shape), worst, np.zeros(shape[0]), iterations)
+
+
+def _only_found(policies: FloatArray, status: NDArray[np.str_]) -> FloatArray:
+    """Return policies with NaN in place of those that a status says do not exist."""
+    return np.where(np.isin(status, ("ok", "nonconverged"))[:, None, None], policies, np.nan)

@@ -24,12 +24,13 @@ OPTIONS = {"dpo": {"beta": 1.0}}
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("spec", [TOY, HODGE, THUMBS], ids=lambda spec: spec["name"])
 def test_every_method_approaches_its_exact_target(method, spec):
-    # Standard errors shrink tenfold from n = 10^4 to 10^6 (slope -1/2): the ratio of mean errors is 10 +- 15 %,
-    # several Monte-Carlo standard errors of the 400 replicates (each mean has a relative error of about 2 %).
+    # Standard errors shrink tenfold when n grows a hundredfold (slope -1/2): the ratio of mean errors is 10 +- 15 %,
+    # several Monte-Carlo standard errors of the 1,600 replicates (each mean has a relative error of 1 to 2 %).
     world = build_world(spec)
     errors = []
-    for n in (10_000, 1_000_000):
-        result = simulate(world, method, n, 400, np.random.default_rng(n), **OPTIONS.get(method, {}))
+    # kto drops responses without a gain: where one is small, the law of the error is normal for very large n only.
+    for n in (10**6, 10**8) if method == "kto" else (10**4, 10**6):
+        result = simulate(world, method, n, 1_600, np.random.default_rng(n), **OPTIONS.get(method, {}))
         assert (result.status == "ok").all()
         errors.append(result.metrics["tv_target"].mean())
     assert errors[0] / errors[1] == pytest.approx(10.0, rel=0.15)
