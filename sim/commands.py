@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             timeout=arguments.timeout,
             shard=arguments.shard,
         )
-        failed += _report(result, "tables in" if arguments.shard is None else "shard in")
+        failed += _report(result, arguments.shard)
     return _FAILED if failed else _DONE
 
 
@@ -53,7 +53,7 @@ def collect(arguments: argparse.Namespace) -> int:
     """Make the tables of studies whose shards have run."""
     failed = 0
     for study in _checked(arguments):
-        failed += _report(collect_study(study, arguments.output, arguments.profile), "tables in")
+        failed += _report(collect_study(study, arguments.output, arguments.profile))
     return _FAILED if failed else _DONE
 
 
@@ -88,10 +88,10 @@ def status(arguments: argparse.Namespace) -> int:
         rows.append(
             [now.study, now.profile, now.state, *(f"{count:,}" for count in counts), "yes" if now.tables else "no"]
         )
-        failures += [f"{failure.status} in {failure.run}: {failure.message}" for failure in now.failures]
+        failures += now.failures
     print(aligned(rows, text_columns=3))
-    for line in failures[:_SHOWN_FAILURES]:
-        print(line)
+    for failure in failures[:_SHOWN_FAILURES]:
+        print(failure)
     if len(failures) > _SHOWN_FAILURES:
         print(f"and {len(failures) - _SHOWN_FAILURES} more failures")
     return _DONE
@@ -184,12 +184,17 @@ def _checked(arguments: argparse.Namespace) -> list[StudyConfig]:
     return studies
 
 
-def _report(result: StudyResult, tables: str) -> int:
-    """Say what became of a study; return how many of its runs failed."""
+def _report(result: StudyResult, shard: tuple[int, int] | None = None) -> int:
+    """Say what became of a study, or of one of its shards; return how many of its runs failed."""
     state = "up to date" if result.computed == 0 else f"{result.computed} of {result.tasks} tasks computed"
-    print(f"{result.study}: {state}, {tables} {result.folder}")
-    if (result.folder / "verdicts.parquet").is_file() and len(verdicts := result.table("verdicts")):
+    print(f"{result.study}: {state}, {'tables' if shard is None else 'parts'} in {result.folder}")
+    if shard is None and (result.folder / "verdicts.parquet").is_file() and len(verdicts := result.table("verdicts")):
         print(f"{result.study}: {verdict_counts(verdicts)}")
-    for line in result.errors:
-        print(f"relratio-sim: error in {result.study}: {line}", file=sys.stderr)
+    if not result.errors:
+        return 0
+    number, shards = shard or (0, 1)
+    for index, failures in open_results(result.folder).failures().items():
+        if index % shards == number:
+            for failure in failures:
+                print(f"relratio-sim: {failure}", file=sys.stderr)
     return len(result.errors)

@@ -149,7 +149,7 @@ def forecast(config: StudyConfig | str, profile: str, jobs: int = 1) -> Forecast
     --------
     >>> found = forecast("class_weighting", "smoke", jobs=2)
     >>> found.tasks, found.measured, found.interval[0] <= found.seconds <= found.interval[1]
-    (15, 3, True)
+    (5, 3, True)
     """
     study = config if isinstance(config, StudyConfig) else load_study(config)
     check_integer("jobs", jobs, 1)

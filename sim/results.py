@@ -1,5 +1,6 @@
 """What is on disk: the studies in a folder, how far each one is, and which of its runs failed. Nothing is changed."""
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -29,11 +30,18 @@ class Failure:
         What happened.
     message : str
         The error in one line.
+    seed_key : str
+        Key of its random streams.
     """
 
     run: str
     status: str
     message: str
+    seed_key: str
+
+    def __str__(self) -> str:
+        """Return the failure in one line."""
+        return f"{self.status} in {self.run}, seed key {self.seed_key}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -121,9 +129,14 @@ class Results:
         store = Store(self.folder, self.settings)
         found: dict[int, Path | None] = {}
         for path in sorted((self.folder / "parts").glob("*-*.parquet")):
-            index = int(path.name.partition("-")[0])
-            found[index] = path if path.stem.partition("-")[2] == store._checksum(path) else found.get(index)
+            index, _, checksum = path.stem.partition("-")
+            with contextlib.suppress(FileNotFoundError):  # a run that goes on has just replaced it
+                found[int(index)] = path if checksum == store._checksum(path) else found.get(int(index))
         return found
+
+    def failures(self) -> dict[int, tuple[Failure, ...]]:
+        """Return the runs that raised or took too long, for each task that is saved and sound."""
+        return {index: _failures(path) for index, path in self.parts().items() if path is not None}
 
     def table(self, name: str) -> pd.DataFrame:
         """Read a result table.
@@ -146,20 +159,16 @@ class Results:
         tables = Store(self.folder, self.settings).tables_are_complete()
         if self.settings["kind"] == "exact":
             return Status(self.study, self.profile, 1, int(tables), 0, 0, (), writers, tables)
-        parts = self.parts()
-        failures = [
-            [Failure(run_id(run), run["status"], run["message"]) for run in runs_of(path) if run["status"] != "ok"]
-            for path in parts.values()
-            if path is not None
-        ]
-        failed, damaged = sum(map(bool, failures)), list(parts.values()).count(None)
+        parts = list(self.parts().values())
+        failures = [_failures(path) for path in parts if path is not None]
+        failed = sum(map(bool, failures))
         return Status(
             self.study,
             self.profile,
             len(self.tasks()),
-            len(parts) - failed - damaged,
+            len(failures) - failed,
             failed,
-            damaged,
+            parts.count(None),
             tuple(itertools.chain.from_iterable(failures)),
             writers,
             tables,
@@ -223,6 +232,15 @@ def find_results(output: str | Path) -> tuple[Results, ...]:
     folder = Path(output)
     inside = sorted(path.parent for path in folder.glob("*/config.json"))
     return tuple(map(open_results, [] if (folder / "config.json").exists() else inside)) or (open_results(folder),)
+
+
+def _failures(part: Path) -> tuple[Failure, ...]:
+    """Return the runs in a part that raised or took too long."""
+    return tuple(
+        Failure(run_id(run), run["status"], run["message"], run["seed_key"])
+        for run in runs_of(part)
+        if run["status"] != "ok"
+    )
 
 
 def _writers(folder: Path) -> tuple[str, ...]:
