@@ -69,7 +69,7 @@ class SeriesAccumulator:
 class CellAccumulator:
     """Statistics of one cell (a world at one sample size), to which parts are added one after the other.
 
-    Memory is 8 bytes for each value used, and grows with nothing else.
+    Memory is 8 bytes for each value used and one for each replicate, and grows with nothing else.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class CellAccumulator:
     The bootstrap is Poisson's: in every draw each replicate (data set) weighs an independent Poisson(1) number, one
     for all methods and metrics, because methods see the same data and their errors are dependent. A contrast of two
     methods, draw by draw, is therefore a paired one. The bootstrapped mean is the weighted sum over the weighted count
-    of values used. All rows with values of a replicate must come in the same part.
+    of values used. Therefore all rows of a replicate must come in the same part.
 
     References
     ----------
@@ -108,6 +108,7 @@ class CellAccumulator:
         self._series: dict[tuple[Any, ...], SeriesAccumulator] = {}
         self._sums: dict[tuple[Any, ...], FloatArray] = {}
         self._weights: dict[tuple[Any, ...], FloatArray] = {}
+        self._seen = np.zeros(0, dtype=bool)
 
     def add(self, part: pd.DataFrame) -> None:
         """Add the rows of one part.
@@ -115,18 +116,19 @@ class CellAccumulator:
         Parameters
         ----------
         part : DataFrame
-            Columns method, replicate, status, metric, value and exact (NaN where there is no target); other columns
-            are ignored.
+            Columns method, replicate (its number, at least 0), status, metric, value and exact (NaN where there is no
+            target); other columns are ignored.
 
         Raises
         ------
         ValueError
-            If a column is missing or a status is unknown.
+            If a column is missing, a status is unknown, or a replicate came with an earlier part.
         """
         absent = [column for column in _COLUMNS if column not in part]
         if absent:
             raise ValueError(f"a part must have the columns {', '.join(_COLUMNS)}; got none called {absent[0]}")
         replicates, position = np.unique(part["replicate"].to_numpy(), return_inverse=True)
+        self._see(replicates)
         columns = []
         groups = list(groups_of(part, ["method", "metric"]))
         for group in groups:
@@ -136,6 +138,15 @@ class CellAccumulator:
             columns.append(column)
         if self._draws and groups:
             self._add_draws([group.key for group in groups], np.concatenate(columns).T)
+
+    def _see(self, replicates: NDArray[np.int64]) -> None:
+        """Note the replicates of a part, or raise if one was there before."""
+        missing = max(int(replicates.max(initial=-1)) + 1 - len(self._seen), 0)
+        self._seen = np.concatenate([self._seen, np.zeros(missing, dtype=bool)])
+        if self._seen[replicates].any():
+            twice = replicates[self._seen[replicates]][0]
+            raise ValueError(f"a part must hold all rows of its replicates, got {twice} that came with an earlier part")
+        self._seen[replicates] = True
 
     def _add_draws(self, names: list[tuple[Any, ...]], columns: FloatArray) -> None:
         """Add weighted values and weighted counts; `columns` alternate between values and indicators of use."""

@@ -32,7 +32,7 @@ class FloorFit:
     n_min, n_max, points : int
         Smallest and largest sample size, and the number of them.
     lack_of_fit_p : float
-        p-value of the chi-square test of the law; NaN where there are as many parameters as points.
+        p-value of the chi-square test of the law; small where it does not fit.
     """
 
     floor: float
@@ -115,7 +115,6 @@ def fit_floor(table: pd.DataFrame, exponent: float | None = 0.5) -> FloorFit:
     square_error = math.sqrt(float(np.linalg.pinv(design.T @ (design / errors[:, None] ** 2))[0, 0]))
     half = float(ndtri(0.975)) * square_error
     statistic = max(chi_square_zero - chi_square, 0.0) if square > 0.0 else 0.0
-    freedom = len(n) - design.shape[1]
     return FloorFit(
         floor=math.sqrt(max(square, 0.0)),
         low=math.sqrt(max(square - half, 0.0)),
@@ -127,7 +126,7 @@ def fit_floor(table: pd.DataFrame, exponent: float | None = 0.5) -> FloorFit:
         n_min=int(n.min()),
         n_max=int(n.max()),
         points=len(n),
-        lack_of_fit_p=float(chdtrc(freedom, chi_square)) if freedom else math.nan,
+        lack_of_fit_p=float(chdtrc(len(n) - design.shape[1], chi_square)),
     )
 
 
