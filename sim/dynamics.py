@@ -4,37 +4,27 @@ A study of kind "dynamics" replaces the exact fits of `sim.simulate` by first-or
 """
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sim.descent import PAIR_METHODS, Descent, Objective, descend, single_thread
 from sim.outcomes import Outcome
 from sim.preferences.arguments import IntArray, check_integer
 from sim.sampling import Counts, match_pairs
 from sim.training_settings import TrainingSettings
+from sim.training_targets import DEFAULT_BETA, TrainingOptions, exact_target, used_alpha
 from sim.worlds import World, build_world
-from theory import (
-    EXTENSION_MARGIN,
-    FiniteProblem,
-    Generator,
-    NoTargetError,
-    get_generator,
-    population_target,
-    total_variation,
-)
-from theory.checks import FloatArray, check_alpha, check_choice
-from theory.losses import BeyondDomain
-from theory.weighting import Weighting, class_weights
+from theory import FiniteProblem, get_generator, total_variation
+from theory.checks import FloatArray, check_choice
+from theory.weighting import class_weights
 
 __all__ = ["Training", "TrainingRun", "TrainingSettings", "build_training", "check_training", "train"]
-
-_BEYOND = ("infinite", "extend")
-_DEFAULT_BETA = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +72,11 @@ class TrainingRun(Outcome):
     policies : ndarray
         Final policies, shape (replicates, prompts, responses); NaN for diverged runs and errors.
     target : ndarray or None
-        The method's exact population target among all policies, shape (prompts, responses); None where it has none.
+        The method's exact population target (`sim.training_targets.exact_target`), shape (prompts, responses); None
+        where it has none.
     metrics : dict of str to ndarray
         ``diverged`` (0 or 1), ``diverged_at`` (updates made before; NaN else), ``largest_gradient_norm`` (over the
-        batches, before clipping); of final policies ``tv_preferred`` = TV(policy, p+), ``tv_target`` = TV(policy,
+        batches, before clipping); of final policies ``tv_preferred`` = TV(policy, clean p+), ``tv_target`` = TV(policy,
         target), both averaged over prompts, ``max_ratio`` = largest policy/reference, ``final_loss`` and
         ``final_gradient_norm`` on all data.
     """
@@ -121,19 +112,11 @@ def build_training(settings: Mapping[str, Any]) -> Training:
     if not isinstance(settings, Mapping):
         raise TypeError(f"a world must be a table of settings, got {type(settings).__name__}")
     fields = [field.name for field in dataclasses.fields(TrainingSettings)]
+    for key in settings:
+        if isinstance(key, str) and difflib.get_close_matches(key, fields, n=1, cutoff=0.8):
+            check_choice("key of a world to train in", key, fields)
     own = {key: settings[key] for key in settings if key in fields}
     return Training(build_world({k: settings[k] for k in settings if k not in own}), TrainingSettings(**own))
-
-
-@dataclass(frozen=True)
-class _Options:
-    """Options of one method; the defaults are those of `theory.population_target`."""
-
-    alpha: ArrayLike | None = None
-    generator: str | Generator = "logistic"
-    weighting: Weighting = "balanced"
-    beta: float | None = None
-    beyond_domain: BeyondDomain = "infinite"
 
 
 def check_training(w: Training, n: int, method: str, options: Mapping[str, Any]) -> None:
@@ -165,12 +148,9 @@ def check_training(w: Training, n: int, method: str, options: Mapping[str, Any])
     if w.world.regime == "paired" and n % 2:
         raise ValueError(f"n must be even in the paired regime, where examples come in pairs, got {n}")
     for option in options:
-        check_choice(f"option of {method}", option, [field.name for field in dataclasses.fields(_Options)])
-    chosen = _Options(**options)
-    check_choice("beyond_domain", chosen.beyond_domain, _BEYOND)
-    if chosen.beyond_domain != "infinite" and method != "ddro":
-        raise ValueError(f"beyond_domain is an option of ddro, got it for {method}")
-    _exact_target(w.world, method, chosen)
+        check_choice(f"option of {method}", option, [field.name for field in dataclasses.fields(TrainingOptions)])
+    chosen = TrainingOptions(**options)
+    exact_target(w.world, method, chosen)
     if method in PAIR_METHODS and int(w.settings.batch_size) % 2:
         raise ValueError(f"batch_size must be even for {method}, which draws pairs, got {w.settings.batch_size}")
 
@@ -231,7 +211,7 @@ def train(
     (True, True)
     """
     check_training(w, n, method, options)
-    world, chosen = w.world, _Options(**options)
+    world, chosen = w.world, TrainingOptions(**options)
     drawn = world.sample(n, replicates, rng) if data is None else data
     if drawn.preferred.shape[0] != replicates:
         raise ValueError(f"data must hold {replicates} replicates, got {drawn.preferred.shape[0]}")
@@ -243,11 +223,10 @@ def train(
         settings["batch_size"] //= 2
     found = _nothing(replicates, world.problem)
     if usable.any():
-        features = getattr(world, "features", None)
         with single_thread():
             objective = _objective(world.problem, method, counts[usable], chosen)
-            found = _spread(descend(objective, counts[usable], features, **settings, rng=rng), usable, found)
-    target = _exact_target(world, method, chosen)
+            found = _spread(descend(objective, counts[usable], world.features, **settings, rng=rng), usable, found)
+    target = exact_target(world, method, chosen)
     status = np.where(found.last_gradient_norm <= tolerance * found.first_gradient_norm, "ok", "nonconverged")
     status = np.where(np.isnan(found.diverged_at), status, "diverged")
     status = np.where(usable, status, "error")
@@ -267,35 +246,6 @@ def train(
     return TrainingRun(method, label or method, status, metrics, exact, policies, target)
 
 
-def _exact_target(world: World, method: str, options: _Options) -> FloatArray | None:
-    """Return the method's exact population target in a world, or None where it has none; wrong options raise."""
-    try:
-        target = population_target(
-            world.problem,
-            method,
-            alpha=options.alpha,
-            generator=options.generator,
-            weighting=options.weighting,
-            beta=options.beta,
-            preferred_fraction=world.label_fraction,
-        )
-    except NoTargetError:
-        return None
-    if options.beyond_domain == "infinite":
-        return target
-    # The continued loss agrees with the infinite one below its knot only.
-    reference = world.problem.reference
-    ratio = np.divide(target, reference, out=np.zeros_like(target), where=reference > 0)
-    inside = _alpha(world.problem, options)[:, None] * ratio <= 1.0 - EXTENSION_MARGIN
-    return target if inside.all() else None
-
-
-def _alpha(problem: FiniteProblem, options: _Options) -> FloatArray:
-    """Return the alpha that a method uses at each prompt."""
-    alpha = problem.alpha if options.alpha is None else check_alpha(options.alpha)
-    return np.array(np.broadcast_to(alpha, problem.prompts))
-
-
 def _layout(method: str, data: Counts, rng: np.random.Generator) -> IntArray:
     """Return the counts that a method trains on: both classes, the preferred alone (sft), or pairs."""
     if method in PAIR_METHODS:
@@ -312,7 +262,7 @@ def _usable(method: str, counts: IntArray) -> NDArray[np.bool_]:
     return totals[:, 0] > 0 if method == "sft" else (totals > 0).all(axis=1)
 
 
-def _objective(problem: FiniteProblem, method: str, counts: IntArray, options: _Options) -> Objective:
+def _objective(problem: FiniteProblem, method: str, counts: IntArray, options: TrainingOptions) -> Objective:
     """Return the loss of usable replicates, with static weights from their own class counts."""
     rows = len(counts)
     weights = np.ones((rows, 2))
@@ -325,9 +275,9 @@ def _objective(problem: FiniteProblem, method: str, counts: IntArray, options: _
         torch.from_numpy(weights[:, :, None, None]),
         torch.from_numpy(problem.reference.copy()),
         torch.from_numpy(problem.prompt_probs.copy()),
-        _alpha(problem, options),
+        used_alpha(problem, options),
         get_generator(options.generator),
-        _DEFAULT_BETA if options.beta is None else options.beta,
+        DEFAULT_BETA if options.beta is None else options.beta,
         options.beyond_domain,
     )
 
@@ -353,10 +303,9 @@ def _metrics(world: World, policies: FloatArray, target: FloatArray | None) -> d
     found = np.isfinite(policies).all(axis=(1, 2))
     some = policies[found]
     some = some / some.sum(axis=2, keepdims=True)
-    estimand = getattr(world, "estimand", problem.p_preferred)
     ratio = np.divide(some, problem.reference, out=np.zeros_like(some), where=problem.reference > 0)
     values = {
-        "tv_preferred": total_variation(some, np.broadcast_to(estimand, some.shape)) @ problem.prompt_probs,
+        "tv_preferred": total_variation(some, np.broadcast_to(world.estimand, some.shape)) @ problem.prompt_probs,
         "max_ratio": ratio.max(axis=(1, 2), initial=0.0),
     }
     if target is not None:
