@@ -117,7 +117,9 @@ def floor(claim: Claim, curve: pd.DataFrame, _: pd.DataFrame, __: Bootstrap) -> 
     least = (exact - margin) ** 2 if exact > margin else -math.inf
     p, opposite = equivalence_p(fit.square, fit.square_error, least, (exact + margin) ** 2)
     low, high = (math.sqrt(max(fit.square + side * _HALF * fit.square_error, 0.0)) for side in (-1, 1))
-    note = f"floor = 0 has p = {fit.p_zero:.2g}"
+    distance = abs(fit.floor**2 - exact**2) / fit.square_error
+    p = 1.0 if distance > _AGREEING else p
+    note = f"{distance:.1f} standard errors from exact; floor = 0 has p = {fit.p_zero:.2g}"
     held = Evidence(fit.floor, low, high, exact, p, opposite, fit.lack_of_fit_p, **_sizes(rows), note=note)
     return _guarded(held, rows, claim.settings["max_failed"])
 

@@ -45,7 +45,9 @@ def judge(claims: Sequence[Claim], summary: pd.DataFrame, bootstrap: Bootstrap |
         The mean at `at_n` lies within `margin` of the exact value, in units of the metric. To ask for agreement within
         some standard errors instead would be met the more easily, the fewer the replicates.
     floor
-        The floor of `sim.floors.fit_floor` lies within `margin` of the exact value; the note tells whether it is zero.
+        The floor of `sim.floors.fit_floor` lies within `margin` of the exact value; supported only if it is also within
+        4 of its standard errors of it, as a margin says little about a floor that is smaller. The note tells whether
+        the floor is zero.
     constant
         The mean over exact value, pooled over sizes with inverse variances, lies within `margin` of 1; supported only
         if at each size the mean is within 4 standard errors of the exact value, too.
