@@ -13,10 +13,11 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
+from sim.preferences.arguments import check_integer
 from sim.tasks import Task, lost_task, run_task
-from theory.checks import check_choice
+from theory.checks import check_choice, check_positive
 
-__all__ = ["BACKENDS", "execute"]
+__all__ = ["BACKENDS", "check_execution", "execute"]
 
 BACKENDS = ("processes", "dask")
 _LOOK_FOR_PARENT = 1.0  # seconds between two looks of a worker at whether its parent lives
@@ -56,8 +57,8 @@ def execute(
 
     Raises
     ------
-    ValueError
-        If the backend is unknown, or has no scheduler, or another backend has one.
+    ValueError, TypeError
+        If `check_execution` refuses an argument.
     ImportError
         If Dask is asked for and not installed; the command that installs it is named.
     OSError
@@ -69,16 +70,41 @@ def execute(
     >>> sorted(index for index, part in execute(study_tasks("class_weighting", "smoke")))
     [0, 1, 2, 3, 4]
     """
-    check_choice("backend", backend, BACKENDS)
-    if (scheduler is None) == (backend == "dask"):
-        raise ValueError(
-            f"a scheduler must be named for the backend dask and for no other, got {scheduler!r} for {backend}"
-        )
+    check_execution(jobs, backend, scheduler, timeout)
     if scheduler is not None:
         return _on_dask(tasks, scheduler, timeout)
     if jobs == 1 and timeout is None:
         return (run_task(task) for task in tasks)
     return _in_processes(tasks, jobs, timeout)
+
+
+def check_execution(jobs: int, backend: str, scheduler: str | None, timeout: float | None) -> None:
+    """Raise unless the arguments of `execute` are valid.
+
+    Parameters
+    ----------
+    jobs, backend, scheduler, timeout
+        As of `execute`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of range, the backend is unknown or has no scheduler, or another backend has one.
+
+    Examples
+    --------
+    >>> check_execution(2, "dask", None, None)
+    Traceback (most recent call last):
+    ValueError: a scheduler must be named for the backend dask and for no other, got None for dask
+    """
+    check_integer("jobs", jobs, 1)
+    if timeout is not None:
+        check_positive(timeout, "timeout")
+    check_choice("backend", backend, BACKENDS)
+    if (scheduler is None) == (backend == "dask"):
+        raise ValueError(
+            f"a scheduler must be named for the backend dask and for no other, got {scheduler!r} for {backend}"
+        )
 
 
 def _in_processes(tasks: Sequence[Task], jobs: int, timeout: float | None) -> Generator[tuple[int, bytes], None, None]:
@@ -160,7 +186,7 @@ def _on_dask(tasks: Sequence[Task], scheduler: str, timeout: float | None) -> Ge
         queue = iter(tasks)
         room = max(_AHEAD * sum(client.nthreads().values()), 2 * _AHEAD)
         running = {client.submit(run_task, task, timeout, pure=False): task for task in islice(queue, room)}
-        done = as_completed(running)
+        done = as_completed(running, loop=client.loop)  # there is no default client
         for future in done:
             task = running.pop(future)
             try:

@@ -11,13 +11,12 @@ from tqdm import tqdm
 
 from sim.collect import collect
 from sim.exact_tables import EXACT_TABLES
-from sim.execution import execute
+from sim.execution import check_execution, execute
 from sim.preferences.arguments import check_integer
 from sim.store import Store, open_store, parquet_bytes
 from sim.study import StudyConfig, fingerprint, load_study
 from sim.study_checks import check_study
 from sim.tasks import Task, failures_of, run_task, study_tasks
-from theory.checks import check_positive
 
 __all__ = ["StudyResult", "Task", "collect_study", "run_study", "run_task", "study_tasks"]
 
@@ -111,9 +110,7 @@ def run_study(
     {'method': ['balanced', 'pooled'], 'mean': [0.01, 0.34], 'exact': [0.0, 0.34]}
     """
     study = config if isinstance(config, StudyConfig) else load_study(config)
-    check_integer("jobs", jobs, 1)
-    if timeout is not None:
-        check_positive(timeout, "timeout")
+    check_execution(jobs, backend, scheduler, timeout)
     _check_shard(shard)
     check_study(study, profile)
     folder = Path(output) / study.name

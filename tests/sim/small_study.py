@@ -22,7 +22,7 @@ SMALL = {
     ],
     "vary": {"alpha": [0.3]},
     # Two blocks of replicates, the second one not full.
-    "profiles": {"quick": {"n": [40, 200, 1000], "replicates": 260}, "smoke": {"n": [40], "replicates": 3}},
+    "profiles": {"quick": {"n": [40, 200, 1000], "replicates": 1010}, "smoke": {"n": [40], "replicates": 3}},
 }
 
 

@@ -1,23 +1,28 @@
 """Studies give the same results however they are run, interrupted or extended, and lose no failure."""
 
+import dataclasses
 import json
-import os
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from sim import runner
+from sim import kinds, simulation, worlds
+from sim.accumulate import STATUSES
+from sim.claims import parse_claim
 from sim.exact_tables import EXACT_TABLES
-from sim.runner import BLOCK, run_study
+from sim.kinds import KINDS
+from sim.runner import run_study, study_tasks
 from sim.seeds import SeedKey
 from sim.simulation import simulate
-from sim.store import digest
-from sim.study import load_study, parse_study
+from sim.statistics import summarise
+from sim.store import Store, digest
+from sim.study import parse_study
 from sim.worlds import build_world
 from tests.sim.small_study import SMALL, small_study
 
+BLOCK = KINDS["monte_carlo"].block
 SWEPT = ["study", "world", "n", "alpha"]
 
 
@@ -38,24 +43,24 @@ def test_tables_have_their_columns_and_all_rows(small):
     metrics, summary, runs = (small.table(name) for name in ("metrics", "summary", "runs"))
     assert metrics.columns.tolist() == [*SWEPT, "method", "replicate", "status", "metric", "value", "exact"]
     assert summary.columns.tolist() == [
-        *(*SWEPT, "method", "metric", "replicates", "share_ok", "share_nonconverged", "share_diverged", "share_error"),
-        *("finite", "mean", "standard_error", "low", "high", "median", "q025", "q975", "exact"),
+        *SWEPT,
+        *summarise(metrics.head(BLOCK)).columns[len(SWEPT) :],
     ]
     assert small.table("rates").columns.tolist()[:5] == ["study", "world", "alpha", "method", "metric"]
     timing = small.table("timing")
     assert timing.columns.tolist() == [*SWEPT, "method", "block", "replicates", "seconds"]
     assert (timing["seconds"] > 0).all()
     # 2 worlds x 3 sizes, in 2 blocks; 6 metrics of rdro and 4 of dpo.
-    assert len(runs) == 6 * 2 * 2 and len(metrics) == 6 * 260 * 10 and len(summary) == 6 * 10
-    assert (summary["replicates"] == 260).all()
+    assert len(runs) == 6 * 2 * 2 and len(metrics) == 6 * 1010 * 10 and len(summary) == 6 * 10
+    assert (summary["replicates"] == 1010).all()
     assert small.tasks == small.computed == 12 and small.errors == ()
     settings = json.loads((small.folder / "config.json").read_text())
-    assert settings == small_study().settings("quick")
+    assert settings == small_study().settings("quick") and settings["versions"].keys() == {"relratio", "numpy", "scipy"}
 
 
 def test_every_replicate_is_there_once_and_in_order(small):
     for _, group in small.table("metrics").groupby([*SWEPT, "method", "metric"], sort=False):
-        assert group["replicate"].tolist() == list(range(260))
+        assert group["replicate"].tolist() == list(range(1010))
 
 
 def test_runs_say_how_to_repeat_them(small):
@@ -65,25 +70,20 @@ def test_runs_say_how_to_repeat_them(small):
     key = SeedKey.of(7, world, 1000, 1)
     assert run["seed_key"] == str(key)
     counts = build_world(world).sample(1000, 10, key.stream("data"))
-    again = simulate(build_world(world), "rdro", 1000, 10, np.random.default_rng(0), counts=counts)
+    again = simulate(build_world(world), "rdro", 1000, 10, np.random.default_rng(0), data=counts)
     saved = rows_of(metrics, world="other", n=1000, method="rdro", metric="tv_target")["value"][BLOCK:]
     np.testing.assert_array_equal(saved.to_numpy(), again.metrics["tv_target"])
 
 
 def test_runs_count_statuses_as_metrics_do(small):
     runs, metrics = small.table("runs"), small.table("metrics")
-    assert (runs["ok"] + runs["nonconverged"] + runs["diverged"] + runs["error"] == runs["replicates"]).all()
+    assert (runs[list(STATUSES)].sum(axis=1) == runs["replicates"]).all()
     for status in ("ok", "diverged"):
         counted = rows_of(metrics, status=status, metric="tv_preferred").groupby("method").size()
         assert (
             runs.groupby("method")[status].sum().to_dict() == counted.reindex(["dpo", "rdro"], fill_value=0).to_dict()
         )
     assert runs["diverged"].sum() > 0  # dpo at n = 40: otherwise the comparison above would be empty
-
-
-def test_results_do_not_depend_on_the_number_of_workers(small, tmp_path):
-    run_study(small_study(), tmp_path, jobs=2)
-    assert digest(tmp_path / "small") == digest(small.folder)
 
 
 def test_a_second_run_has_nothing_to_do(small):
@@ -117,7 +117,7 @@ def test_a_damaged_table_is_collected_again(tmp_path):
         {"methods": [{"label": "new", "method": "mle"}, *SMALL["methods"]]},
         {"worlds": [{**SMALL["worlds"][0], "name": "new"}, *SMALL["worlds"]]},
         {"vary": {"alpha": [0.8, 0.3]}},
-        {"profiles": {"quick": {"n": [80, 40, 200, 1000], "replicates": 260}}},
+        {"profiles": {"quick": {"n": [80, 40, 200, 1000], "replicates": 1010}}},
     ],
     ids=["method", "world", "swept value", "sample size"],
 )
@@ -163,7 +163,7 @@ def failing(real, *, n):
 
 
 def test_a_method_that_raises_is_recorded_and_the_rest_finishes(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "simulate", failing(simulate, n=200))
+    monkeypatch.setattr(simulation, "simulate", failing(simulate, n=200))
     result = run_study(small_study(), tmp_path)
     runs, summary = result.table("runs"), result.table("summary")
     raised = rows_of(runs, status="error")
@@ -174,7 +174,7 @@ def test_a_method_that_raises_is_recorded_and_the_rest_finishes(small, tmp_path,
     key = SeedKey.of(7, {**SMALL["worlds"][0], "alpha": 0.3}, 200, 0)
     assert result.errors[0] == f"dpo in laws at n = 200, seed key {key}: RuntimeError: a fault over two lines"
     lost = rows_of(summary, method="dpo", n=200)
-    assert len(lost) == 2 * 4 and (lost["share_error"] == 1.0).all() and (lost["replicates"] == 260).all()
+    assert len(lost) == 2 * 4 and (lost["share_error"] == 1.0).all() and (lost["replicates"] == 1010).all()
     kept = result.table("metrics").query("method != 'dpo' or n != 200").reset_index(drop=True)
     expected = small.table("metrics").query("method != 'dpo' or n != 200").reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, expected, check_exact=True)
@@ -186,11 +186,13 @@ def test_a_method_that_raises_is_recorded_and_the_rest_finishes(small, tmp_path,
 
 
 def test_data_that_cannot_be_drawn_are_an_error_of_every_method(tmp_path, monkeypatch):
-    def broken(spec):
-        raise MemoryError("no room")
+    def broken(world, n, replicates, rng):
+        if replicates > 1:  # the check before all work draws one data set
+            raise MemoryError("no room")
+        return sample(world, n, replicates, rng)
 
-    monkeypatch.setattr(runner, "build_world", broken)
-    runner._world.cache_clear()
+    sample = worlds.World.sample
+    monkeypatch.setattr(worlds.World, "sample", broken)
     result = run_study(small_study(), tmp_path, profile="smoke")
     runs = result.table("runs")
     assert len(result.errors) == len(runs) == 4 and (runs["message"] == "MemoryError: no room").all()
@@ -199,14 +201,55 @@ def test_data_that_cannot_be_drawn_are_an_error_of_every_method(tmp_path, monkey
     assert (summary["replicates"] == 3).all() and len(result.table("rates")) == 0
 
 
-def test_a_killed_worker_is_told_with_what_is_saved(tmp_path, monkeypatch):
-    run_study(small_study(), tmp_path)
-    for part in sorted((tmp_path / "small" / "parts").iterdir())[2:]:
-        part.unlink()
-    # A closure travels to the workers by value.
-    monkeypatch.setattr(runner, "run_task", lambda task: os._exit(9))
-    with pytest.raises(OSError, match=r"a worker process must live until its task is done, .* 2 of 12 tasks of small"):
-        run_study(small_study(), tmp_path, jobs=2)
+def test_a_method_runs_in_the_worlds_it_names_alone(small, tmp_path):
+    methods = [SMALL["methods"][0], SMALL["methods"][1] | {"worlds": ["other"]}]
+    new, old = run_study(small_study(methods=methods), tmp_path).table("metrics"), small.table("metrics")
+    assert set(zip(new["world"], new["method"], strict=True)) == {("laws", "rdro"), ("other", "rdro"), ("other", "dpo")}
+    expected = old.query("method == 'rdro' or world == 'other'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(new, expected, check_exact=True)
+
+
+def test_changed_claims_are_judged_anew_on_the_same_results(tmp_path):
+    claim = {"claim": "rdro is consistent", "kind": "target", "metric": "tv_preferred", "methods": ["rdro"]}
+    small = small_study(profiles={"quick": {"n": [40, 200], "replicates": 100}})
+    before = run_study(small, tmp_path)
+    assert len(before.table("verdicts")) == 0
+    after = run_study(dataclasses.replace(small, claims=(parse_claim("claims[0]", claim),)), tmp_path)
+    assert after.computed == 0 and digest(after.folder) == digest(before.folder)
+    assert len(after.table("verdicts")) == 2
+
+
+def test_results_of_another_version_are_refused(small, monkeypatch):
+    versions = KINDS["monte_carlo"].versions()
+    monkeypatch.setattr(kinds, "_version", (versions | {"relratio": "9.9"}).__getitem__)
+    with pytest.raises(ValueError, match=rf"got versions\.relratio: \"{versions['relratio']}\" -> \"9\.9\". Remedies"):
+        run_study(small_study(), small.folder.parent)
+
+
+def test_tables_do_not_hold_all_parts_in_memory(tmp_path):
+    result = run_study(small_study(), tmp_path)
+    metrics = pq.ParquetFile(result.folder / "metrics.parquet")
+    rows = [metrics.metadata.row_group(i).num_rows for i in range(metrics.num_row_groups)]
+    assert rows == [10 * task.replicates for task in study_tasks(small_study(), "quick")]
+
+
+def test_a_full_disk_is_told_with_what_is_saved_and_loses_nothing(small, tmp_path, monkeypatch):
+    saved = []
+
+    def save_until_full(store, index, content):
+        if len(saved) == 5:
+            raise OSError(28, "No space left on device")
+        saved.append(index)
+        return save(store, index, content)
+
+    save = Store.save_part
+    monkeypatch.setattr(Store, "save_part", save_until_full)
+    message = r"results must be written to .*small, got: No space left on device; 5 of 12 tasks of small \(quick\) are "
+    with pytest.raises(OSError, match=message):
+        run_study(small_study(), tmp_path)
+    monkeypatch.undo()
+    resumed = run_study(small_study(), tmp_path)
+    assert resumed.computed == 7 and digest(resumed.folder) == digest(small.folder)
 
 
 def test_a_refused_exact_study_leaves_nothing_that_refuses_its_correction(tmp_path):
@@ -260,10 +303,3 @@ def test_relative_estimates_are_bounded_where_direct_ones_are_infinite(tmp_path)
 def test_parts_hold_their_runs(small):
     part = pq.read_table(sorted((small.folder / "parts").iterdir())[0])
     assert [run["method"] for run in json.loads(part.schema.metadata[b"relratio.runs"])] == ["rdro", "dpo"]
-
-
-@pytest.mark.parametrize("jobs", [0, -1])
-def test_jobs_must_be_positive(tmp_path, jobs):
-    with pytest.raises(ValueError, match=f"jobs must be at least 1, got {jobs}"):
-        run_study(load_study("loss_shapes"), tmp_path, jobs=jobs)
-    assert list(tmp_path.iterdir()) == []

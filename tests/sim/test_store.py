@@ -25,6 +25,14 @@ def folder(tmp_path):
     return tmp_path / "study"
 
 
+def save_tables(store, tables, inputs=""):
+    """Save tables as the complete set."""
+    store.discard_tables()
+    for name, table in tables.items():
+        store.save_table(name, table)
+    store.finish_tables(inputs)
+
+
 def parts_of(folder):
     """Return the files of the parts."""
     return sorted((folder / "parts").iterdir())
@@ -33,7 +41,8 @@ def parts_of(folder):
 def test_saved_parts_are_read_back(folder):
     with open_store(folder, SETTINGS) as store:
         parts = store.parts()
-    assert sorted(parts) == [0, 3] and all(part.equals(TABLE) for part in parts.values())
+        assert list(store.parts({3, 4})) == [3] and store.saved_parts() == 2
+    assert sorted(parts) == [0, 3] and all(pq.read_table(part).equals(TABLE) for part in parts.values())
     assert json.loads((folder / "config.json").read_text()) == SETTINGS
 
 
@@ -127,6 +136,31 @@ def test_a_second_process_is_refused_until_the_first_has_ended(folder):
         assert len(store.parts()) == 2
 
 
+def test_shards_share_a_folder_that_none_else_may_write_to(folder):
+    with open_store(folder, SETTINGS, (0, 2)) as first, open_store(folder, SETTINGS, (1, 2)) as second:
+        for index, store in enumerate((first, second)):
+            store.save_part(10 + index, parquet_bytes(TABLE))
+        with (
+            pytest.raises(OSError, match="got .* in use by shards of the study"),
+            open_store(folder, SETTINGS),
+        ):
+            pass
+        with (
+            pytest.raises(OSError, match=f"got .* in use by process {os.getpid()}"),
+            open_store(folder, SETTINGS, (1, 2)),
+        ):
+            pass
+        with pytest.raises(ValueError, match="seed: 1 -> 2"), open_store(folder, SETTINGS | {"seed": 2}, (0, 3)):
+            pass
+    with open_store(folder, SETTINGS) as store:
+        assert sorted(store.parts()) == [0, 3, 10, 11]
+        with (
+            pytest.raises(OSError, match=f"got .* in use by process {os.getpid()}"),
+            open_store(folder, SETTINGS, (0, 2)),
+        ):
+            pass
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with (
@@ -139,25 +173,47 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_tables_are_complete_when_all_are_there_and_unaltered(folder):
     with open_store(folder, SETTINGS) as store:
         assert not store.tables_are_complete()
-        store.save_tables({"runs": TABLE, "metrics": TABLE})
+        save_tables(store, {"runs": TABLE, "metrics": TABLE})
         assert store.tables_are_complete()
         (folder / "runs.parquet").write_bytes(b"altered")
         assert not store.tables_are_complete()
-        store.save_tables({"runs": TABLE, "metrics": TABLE})
+        save_tables(store, {"runs": TABLE, "metrics": TABLE})
         (folder / "metrics.parquet").unlink()
         assert not store.tables_are_complete()
-        store.save_tables({"runs": TABLE, "metrics": TABLE})
+        save_tables(store, {"runs": TABLE, "metrics": TABLE})
         store.discard_tables()
         assert not store.tables_are_complete()
 
 
+def test_tables_are_complete_for_what_they_were_made_of(folder):
+    with open_store(folder, SETTINGS) as store:
+        save_tables(store, {"verdicts": TABLE}, "these claims")
+        assert store.tables_are_complete() and store.tables_are_complete("these claims")
+        assert not store.tables_are_complete("other claims")
+
+
+def test_a_table_that_fails_halfway_is_not_there(folder):
+    with open_store(folder, SETTINGS) as store:
+        with pytest.raises(RuntimeError), store.write_table("metrics", TABLE.schema) as writer:
+            writer.write_table(TABLE)
+            raise RuntimeError
+        assert {path.name for path in folder.iterdir()} == {".lock", "config.json", "parts"}
+
+
+def test_a_part_takes_the_place_of_the_one_before(folder):
+    with open_store(folder, SETTINGS) as store:
+        store.parts()
+        path = store.save_part(3, parquet_bytes(TABLE.slice(1)))
+        assert store.parts()[3] == path and len(parts_of(folder)) == 2
+
+
 def test_digest_covers_runs_and_metrics_alone(folder):
     with open_store(folder, SETTINGS) as store:
-        store.save_tables({"runs": TABLE, "metrics": TABLE, "timing": TABLE})
+        save_tables(store, {"runs": TABLE, "metrics": TABLE, "timing": TABLE})
         first = digest(folder)
-        store.save_tables({"timing": TABLE.slice(1)})
+        save_tables(store, {"timing": TABLE.slice(1)})
         assert digest(folder) == first
-        store.save_tables({"metrics": TABLE.slice(1)})
+        save_tables(store, {"metrics": TABLE.slice(1)})
         assert digest(folder) != first
 
 

@@ -1,0 +1,89 @@
+"""A kind of study whose methods misbehave at one sample size, importable by worker processes."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+
+from sim.kinds import Kind
+from sim.study import parse_study
+from theory.checks import check_choice
+
+FAULTY = Kind("tests.sim.faulty_kind:build", "tests.sim.faulty_kind:check", "tests.sim.faulty_kind:estimate", block=5)
+FAULT_AT = 20
+
+
+def _raise():
+    raise RuntimeError("a fault\nover two lines")
+
+
+def _hang():
+    """Wait in Python code, which a timeout can interrupt."""
+    while True:
+        time.sleep(0.01)
+
+
+def _be_stuck():
+    """Wait without an ear for anything but the end of the process."""
+    while True:
+        try:
+            time.sleep(1.0)
+        except BaseException:  # noqa: BLE001 -- that is the fault
+            continue
+
+
+def _die():
+    """End as a process does that the system kills for lack of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+FAULTS = {"fine": lambda: None, "raises": _raise, "hangs": _hang, "stuck": _be_stuck, "dies": _die}
+
+
+class Normal:
+    """Means of standard normal samples."""
+
+    def sample(self, n, replicates, rng):
+        return rng.standard_normal(replicates) / np.sqrt(n)
+
+
+class Estimates:
+    """What `sim.simulation.Simulation` is to a simulation."""
+
+    def __init__(self, label, values):
+        self.label, self.values = label, values
+
+    def table(self):
+        columns = {"method": self.label, "replicate": np.arange(len(self.values)), "status": "ok", "metric": "error"}
+        return pd.DataFrame(columns | {"value": np.abs(self.values), "exact": 0.0})
+
+
+def build(settings):
+    return Normal()
+
+
+def check(world, n, method, options):
+    check_choice("method", method, FAULTS)
+
+
+def estimate(world, method, n, replicates, rng, *, label, data):
+    if n == FAULT_AT:
+        FAULTS[method]()
+    return Estimates(label, data)
+
+
+def faulty_study(*methods):
+    """Return a study of some methods beside a fine one; the caller registers `FAULTY` under "faulty" before."""
+    return parse_study(
+        {
+            "name": "faulty",
+            "kind": "faulty",
+            "question": "Does the rest finish?",
+            "seed": 1,
+            "worlds": [{"name": "normal"}],
+            "methods": [{"label": name, "method": name} for name in ("fine", *methods)],
+            "profiles": {"quick": {"n": [10, FAULT_AT, 40], "replicates": 10}},
+        }
+    )
