@@ -360,15 +360,15 @@ def _certify(
         with np.errstate(divide="ignore", invalid="ignore"):
             u = np.where(problem.reference > 0, np.log(law) - np.log(problem.reference), 0.0)
         risk = sum(
-            _mean(mass, _losses(method, u, np.full(u.shape, flag), options, 0.0))
+            _mean(np.broadcast_to(mass, u.shape), _losses(method, u, np.full(u.shape, flag), options, 0.0))
             for mass, flag in ((options.masses.preferred, True), (options.masses.nonpreferred, False))
         )
         return np.asarray(risk - multiplier[:, None] * law)
 
     inner = np.minimum(policy, problem.reference * end * (1.0 - 1e-15))  # the edge itself counts as beyond the domain
     here = lagrangian(inner)
-    for share in scale:
-        if (lagrangian(problem.reference * end * share) < here - slack).any():
+    for shares in np.array_split(scale, 16):  # as many at once as keeps the arrays small
+        if (lagrangian(problem.reference * end * shares[:, None, None]) < here - slack).any():
             raise NoTargetError(
                 f"the {method} risk is not convex here and a stationary policy was found that is not certified to be "
                 f"the global minimum, got alpha {options.alpha.min():g} and generator {options.generator.name}"
