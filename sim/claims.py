@@ -212,7 +212,9 @@ def _size(name: str, value: Any) -> int:
 
 def _exponent(name: str, value: Any) -> float | str:
     """Return an exponent above zero, or "free"."""
-    return "free" if value == "free" else _positive(name, value)
+    if isinstance(value, str) and value != "free":
+        raise ValueError(f'{name} must be a number greater than 0 or "free", got {value!r}')
+    return value if isinstance(value, str) else _positive(name, value)
 
 
 def _choice(choices: Collection[str]) -> Callable[[str, Any], str]:

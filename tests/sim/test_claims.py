@@ -99,6 +99,10 @@ def test_every_kind_has_defaults_and_refuses_the_settings_of_others(kind):
         (minimal("rate", margin=0), r"margin of claims\[0\] must be finite and greater than 0, got 0"),
         (minimal("rate", slope=float("inf")), r"slope of claims\[0\] must be finite, got inf"),
         (minimal("rate", n_min=0), r"n_min of claims\[0\] must be a positive integer, got 0"),
+        (
+            minimal("floor", exponent="fre"),
+            r"exponent of claims\[0\] must be a number greater than 0 or \"free\", got 'fre'",
+        ),
         (minimal("target", at_n=True), r"at_n of claims\[0\] must be a positive integer, got True"),
         (minimal("target", max_failed=1.5), r"max_failed of claims\[0\] must lie between 0 and 1, got 1.5"),
         (minimal("failures", most=1.0), r"most of claims\[0\] must lie strictly between 0 and 1, got 1.0"),

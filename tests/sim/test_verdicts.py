@@ -118,6 +118,8 @@ def test_means_of_survivors_prove_nothing(kind):
     assert row["verdict"] == "inconclusive" and row["note"].startswith("2.0% of the replicates of m have no value at n")
     few = study(np.random.default_rng(4), power_law(-0.5, failed=0.01))
     assert verdict(kind, few)["verdict"] == "supported"
+    if kind != "rate":
+        assert verdict(kind, data, max_failed=0.05)["verdict"] == "supported"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,14 @@ def test_constants_are_pooled_over_large_sizes(truth, expected):
     row = verdict("constant", study(np.random.default_rng(8), law, exact=2.0), n_min=1000)
     assert row["verdict"] == expected
     assert row["estimate"] == pytest.approx(truth / 2.0, abs=0.02) and "standard errors from exact" in row["note"]
+
+
+def test_a_constant_without_spread_cannot_be_pooled():
+    def law(world, alpha, method, n, normal):
+        return np.full(len(normal), 2.5), "ok"
+
+    row = verdict("constant", study(np.random.default_rng(21), law, exact=2.5))
+    assert (row["verdict"], row["note"]) == ("inconclusive", "an error is zero or missing")
 
 
 def test_a_constant_far_from_exact_at_one_size_is_not_supported():
@@ -297,6 +307,12 @@ def test_a_method_that_runs_in_some_worlds_is_judged_in_these():
     assert [row["world"] for row in verdicts("rate", (summary, bootstrap), methods=["ipo"])] == ["a"]
     rows = verdicts("rate", (summary, bootstrap), methods=["ipo"], worlds=["a", "b"])
     assert [(row["world"], row["verdict"]) for row in rows] == [("a", "supported"), ("b", "not_run")]
+
+
+def test_settings_that_are_names_are_matched_as_such():
+    data = study(np.random.default_rng(22), power_law(-0.5), alphas=("logistic", "square"))
+    (row,) = verdicts("rate", data, where={"alpha": ["square"]})
+    assert row["where"] == '{"alpha": "square"}' and row["verdict"] == "supported"
 
 
 def test_no_claims_give_an_empty_table_with_all_columns():
