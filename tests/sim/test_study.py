@@ -1,27 +1,28 @@
 """Studies are read, checked and resolved before any work, and refused with the rule they break."""
 
+import json
 import re
+import sys
 
 import pytest
 
 from sim.estimators import METHODS
 from sim.exact_tables import EXACT_TABLES
-from sim.study import canonical_json, fingerprint, load_study, parse_study, shipped_studies
+from sim.kinds import KINDS
+from sim.study import canonical_json, fingerprint, load_study, parse_study, shipped_studies, study_of_settings
 from sim.study_checks import check_study
+from sim.tasks import study_tasks
 from tests.sim.small_study import SMALL, small_study, small_table
 
 EXACT = {"name": "e", "kind": "exact", "question": "?", "table": "ratio_shapes", "parameters": {"alphas": [0.5]}}
 WORLD, METHOD = SMALL["worlds"][0], SMALL["methods"][0]
 QUICK = SMALL["profiles"]["quick"]
+CLAIM = {"claim": "rdro is consistent", "kind": "target", "metric": "tv_preferred"}
 
 
 def _pattern(message):
     """Return the pattern of a message, where only .* is special."""
     return re.escape(message).replace(r"\.\*", ".*")
-
-
-def test_the_shipped_studies_are_these():
-    assert shipped_studies() == ("boundedness", "class_weighting", "consistency", "loss_shapes", "ratio_shapes")
 
 
 @pytest.mark.parametrize("name", shipped_studies())
@@ -34,7 +35,8 @@ def test_every_shipped_study_is_valid_at_every_profile(name, profile):
 
 def test_the_shipped_studies_use_every_method_and_every_exact_table():
     studies = [load_study(name) for name in shipped_studies()]
-    assert {method.method for study in studies for method in study.methods} == set(METHODS)
+    replicated = [study for study in studies if study.kind == "monte_carlo"]
+    assert {method.method for study in replicated for method in study.methods} == set(METHODS)
     assert {study.table for study in studies if study.kind == "exact"} == set(EXACT_TABLES)
 
 
@@ -52,6 +54,30 @@ def test_cells_are_worlds_by_swept_values_by_sizes():
     assert all(cell.world["alpha"] == cell.vary["alpha"] for cell in cells)
 
 
+def test_worlds_share_settings_that_their_own_and_swept_ones_replace():
+    shared = {"alpha": 0.1, "label_fraction": 0.5, "reference": "mixture"}
+    worlds = [cell.world for cell in small_study(settings=shared).cells("smoke")]
+    assert [world["label_fraction"] for world in worlds] == [0.5, 0.3]
+    assert all(world["alpha"] == 0.3 and world["reference"] == "mixture" for world in worlds)
+
+
+def test_a_method_may_run_in_some_worlds_alone():
+    methods = [METHOD, SMALL["methods"][1] | {"worlds": ["other"]}]
+    cells = small_study(methods=methods).cells("smoke")
+    assert [[method.label for method in cell.methods] for cell in cells] == [["rdro"], ["rdro", "dpo"]]
+    assert cells[1].methods[1].options == {"beta": 1.0}
+
+
+def test_settings_give_the_study_back():
+    methods = [METHOD, SMALL["methods"][1] | {"worlds": ["other"]}]
+    study = small_study(methods=methods, vary={"label_fraction": [0.4], "alpha": [0.3, 0.5]})
+    again = study_of_settings(json.loads(json.dumps(study.settings("quick"))))
+    assert study_tasks(again, "quick") == study_tasks(study, "quick")
+    assert again.settings("quick") == study.settings("quick")
+    exact = parse_study(EXACT)
+    assert study_of_settings(exact.settings("quick")).parameters == exact.parameters
+
+
 def test_a_profile_may_replace_swept_values():
     profiles = {"quick": QUICK, "smoke": {"n": [40], "replicates": 3, "vary": {"alpha": [0.9]}}}
     study = small_study(profiles=profiles)
@@ -65,8 +91,14 @@ def test_whole_numbers_among_fractions_become_fractions():
 
 def test_fingerprint_depends_on_what_determines_results_alone():
     base = fingerprint(small_study().settings("quick"))
-    assert fingerprint(small_study(question="Another?").settings("quick")) == base
-    for changes in ({"seed": 8}, {"vary": {"alpha": [0.4]}}, {"methods": [METHOD]}, {"worlds": [WORLD]}):
+    assert fingerprint(small_study(question="Another?", claims=[CLAIM]).settings("quick")) == base
+    for changes in (
+        {"seed": 8},
+        {"vary": {"alpha": [0.4]}},
+        {"methods": [METHOD]},
+        {"worlds": [WORLD]},
+        {"settings": {"label_fraction": 0.4}},
+    ):
         assert fingerprint(small_study(**changes).settings("quick")) != base
     assert fingerprint(small_study().settings("smoke")) != base
 
@@ -92,7 +124,7 @@ def test_canonical_json_is_one_form():
     [
         ({"sead": 3}, "key of a study must be one of .*; got 'sead' (did you mean 'seed'?)"),
         ({"kind": "montecarlo"}, "got 'montecarlo' (did you mean 'monte_carlo'?)"),
-        ({"kind": None}, "kind must be one of exact, monte_carlo; got 'missing'"),
+        ({"kind": None}, "kind must be one of continuous, dynamics, exact, monte_carlo; got 'missing'"),
         ({"name": "a/b"}, "name must be made of letters, digits, - and _, as a folder is named so; got 'a/b'"),
         ({"question": " "}, "question of a study must not be blank, got ' '"),
         ({"question": None}, "a study must have the key question, got only name"),
@@ -108,6 +140,12 @@ def test_canonical_json_is_one_form():
         ({"methods": [{"label": "a"}]}, "methods[0] must have the key method, got only label"),
         ({"methods": [{"label": 3, "method": "rdro"}]}, "label of methods[0] must be a string, got 3"),
         ({"methods": [METHOD | {"alpha": float("inf")}]}, "settings must be made of tables, arrays, strings and"),
+        ({"methods": [METHOD | {"worlds": ["law"]}]}, "worlds of methods[0] must be one of laws, other; got 'law'"),
+        ({"methods": [METHOD | {"worlds": ["laws"]}]}, "at least one method must run in each world, got none for"),
+        ({"settings": {"name": "laws"}}, "settings must be what worlds share, and each has a name of its own"),
+        ({"settings": {"options": 3}}, "options of worlds[0] must be a table, got 3"),
+        ({"claims": [{"claim": "?"}]}, "claims[0] must have a kind"),
+        ({"claims": [CLAIM | {"methods": ["rddro"]}]}, "methods of claims[0] must be one of dpo, rdro; got 'rddro'"),
         ({"profiles": {}}, "profiles must hold at least one of smoke, quick, paper, got none"),
         ({"profiles": {"quik": QUICK}}, "key of profiles must be one of .*; got 'quik' (did you mean 'quick'?)"),
         ({"profiles": {"quick": 3}}, "quick of profiles must be a table, got 3"),
@@ -138,7 +176,7 @@ def test_a_malformed_study_is_refused_with_rule_and_value(changes, message):
         ({"methods": [METHOD | {"generatr": "kl"}]}, "got 'generatr' (did you mean 'generator'?)"),
         ({"methods": [METHOD | {"generator": "logistik"}]}, "got 'logistik' (did you mean 'logistic'?)"),
         ({"methods": [METHOD | {"beta": 0.5}]}, "beta is an option of"),
-        ({"methods": [METHOD | {"alpha": "half"}]}, "alpha must be an array of real numbers"),
+        ({"methods": [METHOD | {"alpha": "half"}]}, "alpha must be one of plug_in, plug_in_by_prompt; got 'half'"),
     ],
 )  # fmt: skip
 def test_what_other_modules_refuse_is_refused_before_any_work(changes, message):
@@ -154,6 +192,20 @@ def test_odd_sizes_are_refused_where_examples_come_in_pairs():
     )
     with pytest.raises(ValueError, match=r"world dice: n must be even in the paired regime, .* got 101"):
         check_study(study, "quick")
+
+
+def test_the_order_of_swept_settings_counts():
+    orders = [["alpha", "label_fraction"], ["label_fraction", "alpha"]]
+    one, other = (small_study(vary={key: [0.3, 0.5] for key in order}).settings("quick") for order in orders)
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_a_missing_torch_is_told_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "sim.dynamics", raising=False)
+    monkeypatch.delitem(sys.modules, "sim.descent", raising=False)
+    with pytest.raises(ImportError, match=re.escape("install it with: pip install 'relratio[networks]'")):
+        KINDS["dynamics"].build({"name": "w"})
 
 
 def test_a_missing_profile_is_named():
