@@ -248,8 +248,9 @@ def _value_differences(first: Results, second: Results, cells: Sequence[dict[str
         return []
     for run in cells:
         where = [(name, "==", run[name]) for name in ("world", "n", *swept_of_run(run))]
-        tables = [pq.read_table(path, filters=where).to_pandas().set_index(_ROW) for path in paths]
-        joined = tables[0].join(tables[1], how="inner", lsuffix="_first", rsuffix="_second").reset_index()
+        columns = [*_ROW, "status", "value", "exact"]
+        tables = [pq.read_table(path, columns=columns, filters=where).to_pandas() for path in paths]
+        joined = tables[0].merge(tables[1], on=_ROW, suffixes=("_first", "_second"))
         for metric, rows in joined.groupby("metric", sort=False):
             for name in ("value", "exact", "status"):
                 label = str(metric) if name == "value" else f"{name} of {metric}"

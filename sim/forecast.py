@@ -102,12 +102,19 @@ class Forecast:
     def text(self) -> str:
         """Return the forecast in a line."""
         low, high = self.interval
+        found = f"95 % interval {duration(low)} to {duration(high)}, from {self.measured} of them run here one by one"
+        if self.measured == self.tasks:
+            found = "all of them were run here one by one"
         text = (
-            f"{self.study} ({self.profile}): {self.tasks:,} tasks, about {duration(self.seconds)} with {self.jobs} "
-            f"processes on as many free cores; 95 % interval {duration(low)} to {duration(high)}, from {self.measured} "
-            "tasks run here one by one"
+            f"{self.study} ({self.profile}): {_counted(self.tasks, 'task')}, about {duration(self.seconds)} with "
+            f"{_counted(self.jobs, 'process', 'es')} on as many free cores; {found}"
         )
         return text + (f"; {self.failed} of these failed, so do not trust it" if self.failed else "")
+
+
+def _counted(number: int, noun: str, plural: str = "s") -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def forecast(config: StudyConfig | str, profile: str, jobs: int = 1) -> Forecast:

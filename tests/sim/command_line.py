@@ -1,5 +1,6 @@
 """The command line as tests use it: in a process of its own, or right here; and a study file for it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,13 +31,13 @@ method = "ddro"
 
 [profiles.quick]
 n = [100, 1_000, 10_000]
-replicates = 20_000
+replicates = 10_000
 
 [profiles.smoke]
 n = [100, 1_000]
 replicates = 1_200
 """
-"""Two blocks of replicates, the second one not full, at two sizes; twenty blocks at three sizes."""
+"""Two blocks of replicates, the second one not full, at two sizes; ten blocks at three sizes."""
 
 
 def write_study(folder, *changes):
@@ -66,3 +67,9 @@ def refusal(capsys, *arguments):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("relratio-sim: ") and captured.err.count("\n") == 1
     return captured.err.removeprefix("relratio-sim: ").rstrip("\n")
+
+
+def status_rows(text):
+    """Return the cells in the text of a status, by study and column."""
+    heads, *rows = [re.split(r"  +", line) for line in text.splitlines()]
+    return {cells[0]: dict(zip(heads, cells, strict=True)) for cells in rows if len(cells) == len(heads)}
