@@ -99,13 +99,8 @@ class ContinuousSettings:
             check_positive(self.separation, "separation")
         check_alpha(self.alpha)
         check_alpha(self.held_out, "held_out")
-        for name, minimum in (
-            ("reference_size", 10),
-            ("test_size", 100),
-            ("test_seed", 0),
-            ("hidden", 1),
-            ("steps", 1),
-        ):
+        minima = {"reference_size": 10, "test_size": 100, "test_seed": 0, "hidden": 1, "steps": 1, "patience": 1}
+        for name, minimum in minima.items():
             check_integer(name, getattr(self, name), minimum)
         check_positive(self.learning_rate, "learning_rate")
 
