@@ -11,7 +11,7 @@ from sim.kinds import Kind
 from sim.study import parse_study
 from theory.checks import check_choice
 
-FAULTY = Kind("tests.sim.faulty_kind:build", "tests.sim.faulty_kind:check", "tests.sim.faulty_kind:estimate", block=5)
+FAULTY = Kind("tests.sim.faulty_kind:build", "tests.sim.faulty_kind:check", "tests.sim.faulty_kind:estimate", block=10)
 FAULT_AT = 20
 
 
