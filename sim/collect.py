@@ -37,7 +37,8 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path]
     store : Store
         Where the tables go; the caller declares them complete.
     """
-    runs = pd.DataFrame([run for task in tasks for run in runs_of(parts[task.index])])
+    found = {task.index: runs_of(parts[task.index]) for task in tasks}
+    runs = pd.DataFrame([run for task in tasks for run in found[task.index]])
     known = _metrics_of_methods(runs, tasks[0].kind.metric)
     cells = [list(cell) for _, cell in itertools.groupby(tasks, lambda task: task.columns)]
     summaries, bootstrap = [], {}
@@ -48,7 +49,7 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path]
         for cell in cells:
             statistics = CellAccumulator(cell[0].key.stream("bootstrap"))
             for task in cell:
-                rows = _rows(task, parts[task.index], known)
+                rows = _rows(task, parts[task.index], found[task.index], known)
                 writer.write_table(rows)
                 statistics.add(rows.to_pandas(strings_to_categorical=True))
                 bar.update()
@@ -75,7 +76,7 @@ def _metrics_of_methods(runs: pd.DataFrame, fallback: str) -> dict[str, list[str
     return {method: list(names) or [fallback] for method, names in known.items()}
 
 
-def _rows(task: Task, part: Path, known: Mapping[str, Sequence[str]]) -> pa.Table:
+def _rows(task: Task, part: Path, runs: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[str]]) -> pa.Table:
     """Return the metrics of a part; each replicate of a method that failed is a failure in all its metrics."""
     schema = metrics_schema(task)
     frames = [
@@ -90,7 +91,7 @@ def _rows(task: Task, part: Path, known: Mapping[str, Sequence[str]]) -> pa.Tabl
                 "exact": np.nan,
             }
         )
-        for run in runs_of(part)
+        for run in runs
         if run["status"] != "ok"
         for metric in known[run["method"]]
     ]

@@ -1,5 +1,6 @@
 """Running studies: only what is missing is computed, and the tables are equal however the work was done."""
 
+import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -114,26 +115,30 @@ def run_study(
     _check_shard(shard)
     check_study(study, profile)
     folder = Path(output) / study.name
-    if study.kind == "exact":
-        return _run_exact(study, folder, profile)
     tasks = study_tasks(study, profile)
     if shard is not None:
         tasks = tasks[shard[0] :: shard[1]]
+    if study.kind == "exact":  # no tasks: a table, which with shards is made when they are collected
+        return _run_exact(study, folder, profile) if shard is None else StudyResult(study.name, folder, 0, 0)
     with open_store(folder, study.settings(profile), shard) as store:
         parts = store.parts(None if shard is None else {task.index for task in tasks})
-        missing = [task for task in tasks if task.index not in parts or failures_of(parts[task.index])]
+        failures = {index: failures_of(part) for index, part in parts.items()}
+        missing = [task for task in tasks if failures.get(task.index, True)]
         with _told(store, study, profile, len(tasks)):
             if missing:
                 store.discard_tables()
                 results = execute(missing, jobs=jobs, backend=backend, scheduler=scheduler, timeout=timeout)
-                parts |= _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks))
+                computed = _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks))
+                parts |= computed
+                failures |= {index: failures_of(part) for index, part in computed.items()}
             if shard is None:
                 _collect(study, tasks, parts, store)
-    return StudyResult(study.name, folder, len(tasks), len(missing), _failures(tasks, parts))
+    errors = tuple(line for task in tasks for line in failures[task.index])
+    return StudyResult(study.name, folder, len(tasks), len(missing), errors)
 
 
 def collect_study(config: StudyConfig | str | Path, output: str | Path, profile: str = "quick") -> StudyResult:
-    """Make the tables of a study whose tasks were computed by shards.
+    """Make the tables of a study whose tasks were computed by shards; an exact study is computed here.
 
     Parameters
     ----------
@@ -143,7 +148,7 @@ def collect_study(config: StudyConfig | str | Path, output: str | Path, profile:
     Returns
     -------
     StudyResult
-        As of `run_study`; it computed nothing.
+        As of `run_study`; no task is computed.
 
     Raises
     ------
@@ -162,9 +167,9 @@ def collect_study(config: StudyConfig | str | Path, output: str | Path, profile:
     10
     """
     study = config if isinstance(config, StudyConfig) else load_study(config)
-    if study.kind == "exact":
-        raise ValueError(f"a study must have replicates to be collected, got {study.name}, which is exact: run it")
     tasks, folder = study_tasks(study, profile), Path(output) / study.name
+    if study.kind == "exact":
+        return _run_exact(study, folder, profile)
     if not folder.is_dir():
         raise FileNotFoundError(f"tables must be made of tasks that shards have computed, got none in {folder}")
     with open_store(folder, study.settings(profile)) as store:
@@ -179,7 +184,8 @@ def collect_study(config: StudyConfig | str | Path, output: str | Path, profile:
             )
         with _told(store, study, profile, len(tasks)):
             _collect(study, tasks, parts, store)
-    return StudyResult(study.name, folder, len(tasks), 0, _failures(tasks, parts))
+    errors = tuple(line for task in tasks for line in failures_of(parts[task.index]))
+    return StudyResult(study.name, folder, len(tasks), 0, errors)
 
 
 def _check_shard(shard: tuple[int, int] | None) -> None:
@@ -195,7 +201,7 @@ def _run_exact(study: StudyConfig, folder: Path, profile: str) -> StudyResult:
     """Compute an exact table, and save it unless it is there as it is."""
     # First: a parameter that the table refuses must not leave a folder behind that refuses its correction.
     table = pa.Table.from_pandas(EXACT_TABLES[study.table](**study.parameters), preserve_index=False)
-    content = fingerprint(parquet_bytes(table).hex())
+    content = hashlib.sha256(parquet_bytes(table)).hexdigest()
     with open_store(folder, study.settings(profile)) as store:
         changed = not store.tables_are_complete(content)
         if changed:
@@ -227,11 +233,6 @@ def _collect(study: StudyConfig, tasks: Sequence[Task], parts: dict[int, Path], 
         store.discard_tables()
         collect(study, tasks, parts, store)
         store.finish_tables(claims)
-
-
-def _failures(tasks: Sequence[Task], parts: dict[int, Path]) -> tuple[str, ...]:
-    """Return one line for each method that failed in a task."""
-    return tuple(line for task in tasks for line in failures_of(parts[task.index]))
 
 
 @contextmanager

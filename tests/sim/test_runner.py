@@ -13,7 +13,7 @@ from sim.accumulate import STATUSES
 from sim.claims import parse_claim
 from sim.exact_tables import EXACT_TABLES
 from sim.kinds import KINDS
-from sim.runner import run_study, study_tasks
+from sim.runner import collect_study, run_study, study_tasks
 from sim.seeds import SeedKey
 from sim.simulation import simulate
 from sim.statistics import summarise
@@ -266,6 +266,12 @@ def test_an_exact_table_that_is_out_of_date_is_written_again(tmp_path, monkeypat
     result = run_study(config, tmp_path)
     assert result.computed == 1
     assert result.table("table").columns.tolist() == ["alpha"]
+
+
+def test_an_exact_study_has_no_shards_and_is_computed_when_they_are_collected(tmp_path):
+    assert run_study("loss_shapes", tmp_path, shard=(0, 2)).tasks == 0
+    assert list(tmp_path.iterdir()) == []
+    assert collect_study("loss_shapes", tmp_path, "quick").computed == 1
 
 
 def test_an_exact_study_writes_its_table(tmp_path):

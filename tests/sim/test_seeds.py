@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from sim.seeds import SeedKey
+from sim.tasks import study_tasks
+from tests.sim.small_study import small_study
 
 WORLD = {"name": "toy", "alpha": 0.5}
 KEY = SeedKey.of(1, WORLD, 100, 0)
@@ -35,6 +37,15 @@ def test_streams_of_neighbouring_keys_are_uncorrelated():
     correlations = np.corrcoef(blocks)[np.triu_indices(8, 1)]
     # 28 correlations of independent normals, each with standard deviation size^-1/2; 4.5 of them have p = 2e-4.
     assert np.abs(correlations).max() < 4.5 / np.sqrt(size)
+
+
+def test_the_number_of_replicates_changes_no_stream():
+    few, many = (
+        study_tasks(small_study(profiles={"smoke": {"n": [40], "replicates": replicates}}), "smoke")
+        for replicates in (1001, 5000)
+    )
+    keys = {(task.cell.world["name"], task.first): task.key for task in many}
+    assert len(few) == 4 and all(keys[task.cell.world["name"], task.first] == task.key for task in few)
 
 
 def test_streams_stay_what_they_were():
