@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.log_linear_risks import PairedRisk, Risk, UnpairedRisk
+from sim.log_linear_risks import PairedRisk, Risk, Slopes, UnpairedRisk
 from theory import METHODS, Generator, get_generator
 from theory.checks import FloatArray, as_floats, check_alpha, check_choice, check_nonnegative, check_positive
 from theory.losses import BeyondDomain
@@ -23,8 +23,9 @@ _LONGEST_STEP = 5.0  # in units of scaled log-ratios
 _FARTHEST = 30.0  # scaled log-ratios beyond which a policy has run away: e^-30 = 1e-13
 _GRADIENT_TOLERANCE = 1e-10  # times the total mass, in whitened coordinates
 _STEP_TOLERANCE = 1e-9  # of the log-ratios, or of the probabilities where limits are accepted
+_SADDLE = 1e-8  # curvature below minus this times the mass is negative
 _NUMBERS_AT_ONCE = 4_000_000  # bounds memory to a few arrays of 32 MB
-_BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)  # nonpreferred masses in units of the preferred one
+_BARRIERS = (1e-3, 1e-5, 1e-7, 1e-9)  # nonpreferred masses in units of the preferred one
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ def fit_log_linear(
     norm). Directions that no example determines stay where they started.
 
     Logistic ddro and mle with the "infinite" option may have their minimum on the edge of the domain, at a response
-    never seen in the nonpreferred class. Such fits are repeated with a nonpreferred mass of 1e-2 ... 1e-10 times B
+    never seen in the nonpreferred class. Such fits are repeated with a nonpreferred mass of 1e-3 ... 1e-9 times B
     there, a barrier. With another generator ddro has no lower bound there and diverges.
 
     Risks need not be convex in theta, except those of sft, dpo and ipo: the minimum found is the one that Newton's
@@ -257,16 +258,19 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
         u, policy = place.policies(here)
         point = some.reference_point(u, policy)
         slopes = some.slopes(u, policy, place.features, point)
-        step, saddle = _newton_step(slopes.gradient, slopes.hessian, slopes.noise)
+        step, lowest = _newton_step(slopes)
         change = place.logits(step)
         change -= (policy * change).sum(axis=2, keepdims=True)
         norm[active] = np.abs(slopes.gradient).max(axis=1, initial=0.0) / mass[active]
-        flat = norm[active] <= _GRADIENT_TOLERANCE + slopes.noise / mass[active]
+        flat = norm[active] <= _GRADIENT_TOLERANCE + np.sqrt(step.shape[1]) * slopes.noise / mass[active]
         moved = place.largest(policy * change if accept_limits else change)
+        saddle = lowest < -_SADDLE * some.scale**2 * mass[active] - slopes.noise
         settled = flat & (moved <= _STEP_TOLERANCE) & ~saddle
         gone = np.zeros_like(settled) if accept_limits else some.scale * place.largest(u) > _FARTHEST
         status[active[settled]], status[active[gone & ~settled]] = "ok", "diverged"
-        shorten = _LONGEST_STEP / np.maximum(some.scale * place.largest(change), _LONGEST_STEP)
+        # Responses whose losses have long become constant may go as far as they like.
+        near = np.where(some.scale * u > -_FARTHEST, some.scale * change, 0.0)
+        shorten = _LONGEST_STEP / np.maximum(place.largest(near), _LONGEST_STEP)
         step *= (shorten * some.room(u, shorten[:, None, None] * change))[:, None]
         factor = _line_search(some, place, here, step, (slopes.gradient * step).sum(axis=1), point)
         rest = ~settled & ~gone & ~some.at_edge(u)
@@ -276,17 +280,17 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
     return coordinates, space.policies(coordinates)[1], status, norm, steps
 
 
-def _newton_step(gradient: FloatArray, hessian: FloatArray, noise: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return ``-|H|^-1 g``, and where H has a clearly negative eigenvalue."""
+def _newton_step(slopes: Slopes) -> tuple[FloatArray, FloatArray]:
+    """Return ``-|H|^-1 g`` and the lowest eigenvalue of H, -inf where derivatives overflow."""
+    gradient, hessian = slopes.gradient, slopes.hessian
     usable = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
     values, vectors = np.linalg.eigh(np.where(usable[:, None, None], hessian, np.eye(hessian.shape[1])))
     along = np.matmul(np.where(usable[:, None], gradient, 0.0)[:, None, :], vectors)[:, 0]
-    along = np.where(np.abs(along) > noise[:, None], along, 0.0)  # rounding is no direction
+    along = np.where(np.abs(along) > slopes.noise[:, None], along, 0.0)  # rounding is no direction
     size = np.abs(values)
-    largest = size.max(axis=1, keepdims=True, initial=0.0)
-    size = np.maximum(size, np.maximum(1e-14 * largest, np.finfo(float).tiny))
+    size = np.maximum(size, np.maximum(1e-14 * size.max(axis=1, keepdims=True, initial=0.0), np.finfo(float).tiny))
     step = -np.matmul(vectors, (along / size)[:, :, None])[:, :, 0]
-    return step, (values < -1e-7 * largest).any(axis=1) | ~usable
+    return step, np.where(usable, values.min(axis=1, initial=np.inf), -np.inf)
 
 
 def _line_search(

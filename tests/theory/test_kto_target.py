@@ -4,11 +4,12 @@ import functools
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.optimize import brentq
+from scipy.special import expit, rel_entr
 
 from tests.theory.independent import minimise_with_scipy
 from theory import FiniteProblem, class_masses, population_target
-from theory.kto_target import kto_policy
+from theory.kto_target import kto_policies, kto_policy
 
 PROBLEMS = {
     "two prompts": FiniteProblem(
@@ -107,3 +108,102 @@ def test_policies_without_a_unique_target_are_refused():
         kto_policy(np.where(gain == 0.1, 0.0, gain), q, np.array([0.5, 0.5]), 0.1)
     with pytest.raises(ValueError, match=r"beta must be at most 1 .* got 2"):
         kto_policy(gain, q, np.array([0.5, 0.5]), 2.0)
+
+
+def one_by_one(gain, q, shares, beta):
+    """Fixed points of one data set by nested scalar root finding."""
+
+    def policy(z):
+        laws = []
+        for g, reference in zip(gain, q, strict=True):
+            used = g > 0
+            level = np.log(g[used] / reference[used])
+
+            def ratios(multiplier, level=level):
+                def falls(x, height):
+                    y = beta * (x - z)
+                    return height - multiplier - np.logaddexp(0, y) - np.logaddexp(0, -y) - x
+
+                return np.exp([brentq(falls, -200, 200, args=(height,), xtol=1e-13) for height in level])
+
+            root = brentq(
+                lambda m, used=used, reference=reference: reference[used] @ ratios(m) - 1, -50, 50, xtol=1e-13
+            )
+            law = np.zeros_like(g)
+            law[used] = reference[used] * ratios(root)
+            laws.append(law)
+        return np.array(laws)
+
+    def divergence(law):
+        return sum(s * rel_entr(p, r).sum() for s, p, r in zip(shares, law, q, strict=True))
+
+    z = brentq(lambda z: z - divergence(policy(z)), 0.0, 10.0, xtol=1e-12)
+    return policy(z), z
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.6])
+def test_many_data_sets_at_once_agree_with_nested_root_finding(beta):
+    rng = np.random.default_rng(5)
+    q, shares = rng.dirichlet(np.ones(4), size=(3, 2)), rng.dirichlet(np.ones(2), size=3)
+    gain = rng.dirichlet(np.ones(4), size=(3, 2)) - rng.dirichlet(np.ones(4), size=(3, 2))
+    found = kto_policies(gain, q, shares, beta)
+    np.testing.assert_array_equal(found.status, "ok")
+    for i in range(3):
+        policy, z = one_by_one(gain[i], q[i], shares[i], beta)
+        # The tolerances of the nested roots, 1e-12, times slopes of at most 1/(1 - beta) = 2.5 and log-ratios below 5.
+        np.testing.assert_allclose(found.policies[i], policy, atol=2e-11)
+        assert found.reference_points[i] == pytest.approx(z, abs=2e-11)
+
+
+def test_each_data_set_is_solved_as_if_it_were_alone():
+    rng = np.random.default_rng(6)
+    q, shares = rng.dirichlet(np.ones(8), size=2), np.array([0.3, 0.7])
+    gain = (rng.multinomial(30, np.full(8, 1 / 8), size=(200, 2)) - rng.multinomial(30, q, size=(200, 2))) / 60
+    found = kto_policies(gain, q, shares, 0.1)
+    assert (found.status == "ok").all()
+    np.testing.assert_allclose(found.policies.sum(axis=2), 1.0, rtol=1e-14)
+    np.testing.assert_array_equal(found.policies > 0, gain > 1e-14)
+    kl = (shares * rel_entr(found.policies, q).sum(axis=2)).sum(axis=1)
+    np.testing.assert_allclose(found.reference_points, kl, atol=1e-12)
+    for i in (0, 99):
+        np.testing.assert_allclose(kto_policy(gain[i], q, shares, 0.1), found.policies[i], atol=1e-13)
+    # Only the proportions of the gains of a prompt matter.
+    scaled = kto_policies(gain * np.array([1.0, 7.0])[:, None], q, shares, 0.1)
+    np.testing.assert_allclose(scaled.policies, found.policies, atol=1e-12)
+
+
+def test_failures_do_not_touch_other_data_sets():
+    q, gain = np.full((2, 3), 1 / 3), np.array([[0.3, 0.2, -0.5], [-0.2, 0.1, 0.1]])
+    hopeless = np.where(gain == 0.1, -0.1, gain)
+    found = kto_policies(np.stack([gain, hopeless, gain]), q, np.array([0.5, 0.5]), 0.1)
+    np.testing.assert_array_equal(found.status, ["ok", "error", "ok"])
+    assert np.isnan(found.policies[1]).all() and np.isnan(found.reference_points[1])
+    np.testing.assert_array_equal(found.policies[0], found.policies[2])
+    # The hopeless prompt is of no concern where it never occurs: it keeps the reference.
+    idle = kto_policies(hopeless[None], q, np.array([[1.0, 0.0]]), 0.1)
+    assert idle.status[0] == "ok"
+    np.testing.assert_allclose(idle.policies[0, 1], q[1], rtol=1e-14)
+
+
+def test_several_fixed_points_are_counted_and_refused():
+    # At beta = 1 the policy is (sqrt(g e^z / (lambda q)) - e^z)_+ q; two gains in very different proportion to q.
+    rng = np.random.default_rng(7)
+    q = rng.dirichlet(np.ones(8), size=1)
+    gain = rng.dirichlet(np.ones(8), size=(200, 1)) - rng.dirichlet(np.ones(8), size=(200, 1))
+    found = kto_policies(gain, q, np.ones(1), 1.0)
+    several = found.fixed_points > 1
+    assert several.any() and not several.all()
+    np.testing.assert_array_equal(found.status[several], "nonconverged")
+    assert np.isnan(found.policies[several]).all()
+    row = int(np.argmax(several))
+    with pytest.raises(
+        ValueError, match=rf"one reference point that is its own optimum, got {found.fixed_points[row]}"
+    ):
+        kto_policy(gain[row], q, np.ones(1), 1.0)
+    # The others satisfy the closed form at their own reference point.
+    for i in np.nonzero(found.status == "ok")[0][:20]:
+        ez, ratio = np.exp(found.reference_points[i]), found.policies[i, 0] / q[0]
+        used, positive = ratio > 1e-12, gain[i, 0] > 1e-14
+        price = np.where(positive, gain[i, 0], 0.0) * ez / (ratio + ez) ** 2 / q[0]
+        np.testing.assert_allclose(price[used], price[used][0], rtol=1e-9)
+        assert (price[~used] <= price[used][0] * (1 + 1e-9)).all()
