@@ -8,7 +8,13 @@ from scipy.special import expit
 
 from tests.strategies import EPS, laws
 from theory.divergences import kl_divergence
-from theory.pair_targets import dpo_log_ratios, ipo_log_ratios, policy_from_log_ratios
+from theory.pair_targets import (
+    dpo_log_ratios,
+    ipo_log_ratios,
+    ipo_policies,
+    policies_from_log_ratios,
+    policy_from_log_ratios,
+)
 
 BETAS = st.sampled_from([0.1, 0.5, 2.0])
 
@@ -78,3 +84,53 @@ def test_pair_laws_without_a_minimiser_are_refused():
     # ipo needs links only, not wins in both directions.
     u = ipo_log_ratios(np.array([[0.0, 1.0], [0.0, 0.0]]), 0.5)
     np.testing.assert_allclose(u[0] - u[1], 1.0, rtol=8 * EPS)
+
+
+def random_tables(tables, responses, per_pair):
+    """Counts of pairs (tables, K, K) in which some responses do not occur, and references."""
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(per_pair, size=(tables, responses, responses))
+    present = rng.random((tables, responses)) < 0.8
+    return counts * (present[:, :, None] & present[:, None, :]), rng.dirichlet(np.ones(responses), size=tables)
+
+
+def test_ipo_policies_agree_with_least_squares_table_by_table():
+    tables, reference = random_tables(60, 5, 0.15)
+    policies, linked = ipo_policies(tables, reference, 0.3)
+    assert linked.any() and not linked.all()
+    for counts, q, policy, determined in zip(tables, reference, policies, linked, strict=True):
+        i, j = np.nonzero(counts * ~np.eye(5, dtype=bool))
+        design, root = np.eye(5)[i] - np.eye(5)[j], np.sqrt(counts[i, j])
+        seen = np.zeros(5, dtype=bool)
+        seen[np.union1d(i, j)] = True
+        # The graph on the seen responses is connected iff the design has a rank of one less than they are many.
+        rank = np.linalg.matrix_rank(root[:, None] * design) if i.size else 0
+        assert determined == (rank == max(seen.sum() - 1, 0))
+        if not determined:
+            assert np.isnan(policy).all()
+            continue
+        if not i.size:
+            np.testing.assert_allclose(policy, q, rtol=4 * EPS)
+            continue
+        u = np.linalg.lstsq(root[:, None] * design, root / 0.6, rcond=None)[0]
+        # Both solve a system of condition number below 5^2 times the largest count.
+        np.testing.assert_allclose(policy, policy_from_log_ratios(u[seen], q, seen), rtol=1e-11)
+        between = np.log(policy[seen] / q[seen]) - u[seen]
+        np.testing.assert_allclose(between, between[0], atol=1e-11)
+
+
+def test_ipo_policies_of_a_full_table_are_those_of_its_log_ratios():
+    tables, reference = random_tables(1, 4, 50.0)
+    tables = tables + 1
+    policies, linked = ipo_policies(tables, reference[0], 0.1)
+    assert linked.all()
+    expected = policy_from_log_ratios(ipo_log_ratios(tables[0], 0.1), reference[0], np.full(4, True))
+    np.testing.assert_allclose(policies[0], expected, rtol=1e-12)
+
+
+def test_policies_of_many_tables_are_those_of_each():
+    rng = np.random.default_rng(4)
+    u, reference, seen = rng.normal(size=(30, 6)), rng.dirichlet(np.ones(6), size=30), rng.random((30, 6)) < 0.6
+    together = policies_from_log_ratios(u, reference, seen)
+    for one, law, q, mask in zip(u, together, reference, seen, strict=True):
+        np.testing.assert_allclose(policy_from_log_ratios(one[mask], q, mask), law, rtol=8 * EPS)
