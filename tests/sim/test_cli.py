@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import distributed
 import pandas as pd
 import pytest
 
@@ -113,6 +114,17 @@ def test_shards_are_run_apart_and_collected(study, tmp_path, capsys):
     assert digest(tmp_path / "shards") == digest(tmp_path / "whole")
 
 
+def test_tasks_run_on_a_dask_cluster(study, tmp_path):
+    arguments = ["run", study, "--profile", "smoke"]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, protocol="tcp", dashboard_address=":0"
+    ) as cluster:
+        there = ["--backend", "dask", "--scheduler", cluster.scheduler_address]
+        assert main([*arguments, *there, "--output", str(tmp_path / "there")]) == 0
+    assert main([*arguments, "--jobs", "1", "--output", str(tmp_path / "here")]) == 0
+    assert digest(tmp_path / "there") == digest(tmp_path / "here")
+
+
 def test_a_method_that_takes_too_long_is_a_timeout_and_the_command_fails(tmp_path, capsys):
     path = write_study(tmp_path, ("responses = 4", "responses = 64"), ("n = [100, 1_000]", "n = [100]"))
     arguments = ["run", path, "--profile", "smoke", "--output", str(tmp_path), "--jobs", "1"]
@@ -131,7 +143,6 @@ def test_a_method_that_takes_too_long_is_a_timeout_and_the_command_fails(tmp_pat
         (["run", "loss_shapes", "loss_shapes"], "must have different names, got loss_shapes twice"),
         (["collect", "consistancy"], "got 'consistancy' (did you mean 'consistency'?)"),
         (["collect", "class_weighting"], "tables must be made of tasks that shards have computed, got none in"),
-        (["collect", "loss_shapes"], "a study must have replicates to be collected, got loss_shapes, which is exact"),
     ],
 )
 def test_a_wrong_request_is_one_line(arguments, message, tmp_path, capsys):

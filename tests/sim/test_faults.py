@@ -108,9 +108,9 @@ def test_a_run_killed_twenty_times_goes_on_to_the_same_result_and_leaves_no_work
     folder, arguments = tmp_path / "out" / "mine", ["run", study, "--output", tmp_path / "out", "--jobs", 2]
     kills, hit_parts, groups = 0, 0, []
     while kills < KILLS:
-        before, wanted, delay = saved(folder), int(rng.integers(0, 3)), float(rng.uniform(0.0, 0.1))
+        before, wanted, delay = saved(folder), int(rng.choice([0, 0, 1, 2])), float(rng.uniform(0.0, 0.1))
         run = start(*arguments)
-        # A third are hit while they start, the others after some tasks.
+        # Half of them are hit while they start, the others after some tasks.
         wait_for(lambda: (folder / ".lock").exists() and saved(folder) >= before + wanted, run)  # noqa: B023 -- now
         time.sleep(delay)
         run.kill()
@@ -128,7 +128,6 @@ def test_a_run_killed_twenty_times_goes_on_to_the_same_result_and_leaves_no_work
     resumed = run_command(*arguments)
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert digest(folder) == whole["quick"]
-    assert "up to date" in run_command(*arguments).stdout
 
 
 def test_a_run_killed_while_it_writes_its_tables_goes_on_to_the_same_result(study, whole, tmp_path, start):

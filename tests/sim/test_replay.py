@@ -1,6 +1,9 @@
 """`replay` runs one run again as a worker did: equal values, the same error with its traceback, and where it hangs."""
 
+import os
 import shutil
+import signal
+import threading
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -8,6 +11,7 @@ import pytest
 
 from sim import simulation
 from sim.__main__ import main
+from sim.kinds import KINDS
 from sim.replay import replay_run
 from sim.results import open_results
 from sim.run_ids import run_id
@@ -16,6 +20,7 @@ from sim.store import open_store
 from sim.study import load_study
 from sim.tasks import lost_task
 from tests.sim.command_line import refusal, write_study
+from tests.sim.faulty_kind import FAULT_AT, FAULTY, faulty_study
 from tests.sim.small_study import small_study
 
 RUN = "mine/hodge/n=1000/block=1:ddro"
@@ -121,14 +126,19 @@ def test_a_run_that_timed_out_is_run_without_a_limit(copy, capsys):
     assert text.endswith("nothing to compare with\n")
 
 
-def test_a_run_that_hangs_is_stopped_by_ctrl_c_which_shows_where(finished, monkeypatch, capsys):
-    def hanging(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(simulation, "simulate", hanging)
-    assert main(["replay", RUN, "--output", str(finished)]) == 130
+def test_a_run_that_hangs_hangs_again_and_ctrl_c_shows_where(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(KINDS, "faulty", FAULTY)
+    result = run_study(faulty_study("hangs"), tmp_path, timeout=0.5)
+    assert len(result.errors) == 1
+    main(["status", "--output", str(tmp_path)])
+    name = f"faulty/normal/n={FAULT_AT}/block=0:hangs"
+    assert f"timeout in {name}, seed key 1:" in capsys.readouterr().out
+    stop = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    stop.start()
+    assert main(["replay", name, "--output", str(tmp_path)]) == 130
+    stop.join()
     error = capsys.readouterr().err
-    assert "in hanging\n" in error and error.endswith("interrupted; the traceback above shows where the run was\n")
+    assert "in _hang\n" in error and error.endswith("interrupted; the traceback above shows where the run was\n")
 
 
 def test_a_run_that_is_not_saved_is_run(copy, capsys):
