@@ -247,5 +247,4 @@ def _told(store: Store, study: StudyConfig, profile: str, total: int) -> Iterato
         )
         if isinstance(stop, KeyboardInterrupt):
             raise KeyboardInterrupt(saved) from stop
-        rule = stop if stop.errno is None else f"results must be written to {store.folder}, got: {stop.strerror}"
-        raise OSError(f"{rule}; {saved}") from stop
+        raise OSError(f"{stop}; {saved}") from stop

@@ -72,7 +72,8 @@ class Store:
 
     def save_part(self, index: int, content: bytes) -> Path:
         """Save the Parquet bytes of a task in place of those that it had before."""
-        self._parts_folder.mkdir(exist_ok=True)
+        with _told(self._parts_folder):
+            self._parts_folder.mkdir(exist_ok=True)
         checksum = hashlib.sha256(self._key + content).hexdigest()[:_DIGITS]
         path = self._parts_folder / f"{index:06d}-{checksum}.parquet"
         with _replacing(path) as temporary:
@@ -180,11 +181,9 @@ def open_store(folder: Path, settings: Mapping[str, Any], shard: tuple[int, int]
     >>> values
     [1.5]
     """
-    try:
+    with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 -- closed below, after a check of its own
-    except OSError as error:
-        raise OSError(f"results must go to a folder that can be written, got {folder}: {error.strerror}") from error
     with lock:
         if shard is None:
             _lock(folder, lock, fcntl.LOCK_EX)
@@ -249,14 +248,26 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 @contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell under one rule what the system says when it does not let us write, such as that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # told already
+            raise
+        raise OSError(f"results must go to a folder that can be written, got {path}: {error.strerror}") from error
+
+
+@contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a file to write, and put it in place as a whole or not at all, even after a kill or a power cut."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # shards may write one name at the same time
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _told(path):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -277,10 +288,11 @@ def _lock(folder: Path, lock: IO[str], mode: int) -> None:
             f"results must be written by one process at a time, got {folder} in use by "
             f"{f'process {owner}' if owner else 'shards of the study'}"
         ) from error
-    lock.truncate(0)
-    if mode == fcntl.LOCK_EX:  # shards share the other lock, where no one's number stands
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+    with _told(folder):
+        lock.truncate(0)
+        if mode == fcntl.LOCK_EX:  # shards share the other lock, where no one's number stands
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:

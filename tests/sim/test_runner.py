@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sim.runner import collect_study, run_study, study_tasks
 from sim.seeds import SeedKey
 from sim.simulation import simulate
 from sim.statistics import summarise
-from sim.store import Store, digest
+from sim.store import digest
 from sim.study import parse_study
 from sim.worlds import build_world
 from tests.sim.small_study import SMALL, small_study
@@ -233,17 +234,14 @@ def test_metrics_are_written_part_by_part(small):
 
 
 def test_a_full_disk_is_told_with_what_is_saved_and_loses_nothing(small, tmp_path, monkeypatch):
-    saved = []
-
-    def save_until_full(store, index, content):
-        if len(saved) == 5:
+    def write_until_full(path, content):
+        if path.parent.name == "parts" and len(list(path.parent.iterdir())) == 5:
             raise OSError(28, "No space left on device")
-        saved.append(index)
-        return save(store, index, content)
+        return write(path, content)
 
-    save = Store.save_part
-    monkeypatch.setattr(Store, "save_part", save_until_full)
-    message = r"results must be written to .*small, got: No space left on device; 5 of 12 tasks of small \(quick\) are "
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    message = r"can be written, got .*parquet: No space left on device; 5 of 12 tasks of small \(quick\) are saved in"
     with pytest.raises(OSError, match=message):
         run_study(small_study(), tmp_path)
     monkeypatch.undo()
