@@ -114,15 +114,10 @@ def fit_networks(
     True
     """
     parts = _split(preferred, nonpreferred, settings.held_out)
-    losses = _Losses(method, alpha, generator, beyond_domain)
+    losses = _Losses(method, alpha, generator, beyond_domain, [part.shape[1] for part in parts])
     width = settings.hidden * (preferred.shape[2] + 2)
     with single_thread():
-        inputs = [torch.from_numpy(part.astype(np.float32)) for part in (*parts, reference)]
-        training, checking, pool = (
-            (inputs[0], inputs[1]),
-            (inputs[2], inputs[3]),
-            inputs[4],
-        )
+        points = torch.from_numpy(np.concatenate([*parts, reference], axis=1).astype(np.float32))
         parameters = torch.from_numpy(_start(len(preferred), preferred.shape[2], settings.hidden, rng))
         parameters.requires_grad_()
         stepper = torch.optim.Adam([parameters], lr=settings.learning_rate)
@@ -130,12 +125,9 @@ def fit_networks(
         best, lowest = parameters.detach().clone(), torch.full((len(preferred),), torch.inf)
         best_step = torch.zeros(len(preferred))
         for step in range(settings.steps + 1):
-            log_normaliser = _log_mean(_scores(parameters, pool, width))
-            risk = losses.risk([_scores(parameters, part, width) - log_normaliser for part in training])
+            risk, held = losses.risks(_scores(parameters, points, width))
             (gradient,) = torch.autograd.grad(risk.sum(), parameters)
             alive &= torch.isfinite(risk.detach()) & torch.isfinite(gradient).all(dim=1)
-            with torch.no_grad():
-                held = losses.risk([_scores(parameters, part, width) - log_normaliser for part in checking])
             better = held < lowest
             lowest, best_step = torch.where(better, held, lowest), torch.where(better, float(step), best_step)
             best = torch.where(better[:, None], parameters.detach(), best)
@@ -144,38 +136,43 @@ def fit_networks(
                 break
             guarded_step(parameters, stepper, gradient, moving)
         with torch.no_grad():
-            points = torch.from_numpy(test.astype(np.float32)).expand(len(preferred), -1, -1)
-            log_ratio = _scores(best, points, width) - _log_mean(_scores(best, pool, width))
+            everywhere = torch.from_numpy(test.astype(np.float32)).expand(len(preferred), -1, -1)
+            pool = points[:, -reference.shape[1] :]
+            log_ratio = _scores(best, everywhere, width) - _log_mean(_scores(best, pool, width))
     found = np.where(alive.numpy()[:, None], log_ratio.numpy().astype(np.float64), np.nan)
     return NetworkFit(found, ~alive.numpy(), best_step.numpy().astype(np.float64))
 
 
 @dataclass(frozen=True)
 class _Losses:
-    """The risk of one method."""
+    """The risks of one method, for examples in the order of `_split` before the draws of the reference."""
 
     method: str
     alpha: float
     generator: str
     beyond_domain: BeyondDomain
+    sizes: list[int]
 
-    def risk(self, log_ratios: list[torch.Tensor]) -> torch.Tensor:
-        """Return the class-weighted risk of every replicate, from log-ratios of the two classes."""
-        fraction = log_ratios[0].shape[1] / (log_ratios[0].shape[1] + log_ratios[1].shape[1])
-        weights = class_weights(fraction, "pooled" if self.method == "mle" else "balanced").risk_weights
-        return sum(
-            float(weight) * self._losses(u, preferred).mean(dim=1)
-            for weight, u, preferred in zip(weights, log_ratios, (True, False), strict=True)
-        )
+    def risks(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return every replicate's class-weighted risk on training and (without gradient) on held-out examples."""
+        trained, total = sum(self.sizes[:2]), sum(self.sizes)
+        u = scores[:, :total] - _log_mean(scores[:, total:])
+        return self._risk(u[:, :trained], self.sizes[:2]), self._risk(u[:, trained:].detach(), self.sizes[2:])
 
-    def _losses(self, u: torch.Tensor, preferred: bool) -> torch.Tensor:
-        """Return the losses of examples of one class."""
-        classes = torch.tensor(preferred).expand(u.shape)
+    def _risk(self, u: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+        """Return the class-weighted risk of every replicate, preferred examples first."""
+        weights = class_weights(sizes[0] / sum(sizes), "pooled" if self.method == "mle" else "balanced").risk_weights
+        losses = self._losses(u, (torch.arange(u.shape[1]) < sizes[0]).expand(u.shape))
+        means = losses[:, : sizes[0]].mean(dim=1), losses[:, sizes[0] :].mean(dim=1)
+        return float(weights[0]) * means[0] + float(weights[1]) * means[1]
+
+    def _losses(self, u: torch.Tensor, preferred: torch.Tensor) -> torch.Tensor:
+        """Return the loss of every example."""
         if self.method == "mle":
-            return mle_losses(u, classes, self.alpha)
+            return mle_losses(u, preferred, self.alpha)
         if self.method == "ddro":
-            return ddro_losses(u, classes, self.alpha, self.generator, self.beyond_domain)
-        return rdro_losses(u, classes, self.alpha, self.generator)
+            return ddro_losses(u, preferred, self.alpha, self.generator, self.beyond_domain)
+        return rdro_losses(u, preferred, self.alpha, self.generator)
 
 
 def _split(preferred: FloatArray, nonpreferred: FloatArray, held_out: float) -> list[FloatArray]:
