@@ -14,18 +14,23 @@ from tests.sim.small_study import small_study
 
 def test_time_and_interval_follow_from_the_sample():
     # Of 10 tasks three took 1, 2 and 4 s: 10 (7 / 3) s in all, with variance 100 (1 - 3/10) (1 + 4) / (4 3).
-    first = Stratum("a", 10, 0.5, (1.0, 2.0, 4.0))
+    first = Stratum("a", 10, 0.5, 0.25, (1.0, 2.0, 4.0))
     assert first.total == pytest.approx(70 / 3) and first.variance == pytest.approx(100 * 0.7 * 5 / 12)
     # Measured as a whole: nothing is inferred.
-    second = Stratum("b", 2, 0.0, (3.0, 5.0))
+    second = Stratum("b", 2, 0.0, 0.0, (3.0, 5.0))
     assert second.total == 8.0 and second.variance == 0.0
     found = Forecast("s", "quick", 12, 2, (first, second), 0)
-    assert found.seconds == pytest.approx(0.5 + (70 / 3 + 8) / 2)
+    assert found.seconds == pytest.approx(0.5 + (70 / 3 + 8) / 2 + 0.25)
     low, high = found.interval
-    half = 3.182446 * (100 * 0.7 * 5 / 12) ** 0.5 / 2  # the 97.5 % point of t with 3 degrees of freedom
-    assert (low, high) == pytest.approx((max(found.seconds - half, 0.0), found.seconds + half), rel=1e-6)
+    half = (
+        4.302653 * (100 * 0.7 * 5 / 12) ** 0.5 / 2
+    )  # the 97.5 % point of t with the 2 degrees of freedom of the first
+    assert (low, high) == pytest.approx((found.seconds - half, found.seconds + half), rel=1e-6)
+    # The interval does not begin before the end of what was measured.
+    wide = Forecast("s", "quick", 100, 1, (Stratum("a", 100, 0.0, 0.0, (1.0, 50.0)),), 0)
+    assert wide.interval[0] == 51.0
     assert found.text().startswith(
-        "s (quick): 12 tasks, about 16 s with 2 processes on as many free cores; 95 % interval"
+        "s (quick): 12 tasks, about 16 s with 2 processes on as many free cores, once these have started; 95 % interval"
     )
 
 
@@ -38,8 +43,9 @@ def test_the_sample_is_small_covers_all_worlds_and_sizes_and_writes_nothing(tmp_
     found = forecast(study, "quick", jobs=64)
     tasks = study_tasks(study, "quick")
     assert (found.tasks, found.jobs) == (len(tasks), len(tasks))  # no more processes than tasks
-    assert [stratum.world for stratum in found.strata] == ["laws", "other"] and found.measured == 6
-    assert [task.cell.n for task in ran] == [40, 200, 1000] * 2
+    assert [stratum.world for stratum in found.strata] == ["laws", "other"] and found.measured == 8
+    warm_up, *measured = ran
+    assert warm_up.replicates == 1 and [task.cell.n for task in measured] == [40, 100, 400, 1000] * 2
     assert found.failed == 0 and all(second > 0 for stratum in found.strata for second in stratum.seconds)
     assert list(tmp_path.iterdir()) == []
 
@@ -53,7 +59,10 @@ def test_exact_studies_have_one_task(capsys):
     assert main(["estimate", "loss_shapes", "ratio_shapes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(
-        line.endswith("with 1 process on as many free cores; all of them were run here one by one") for line in lines
+        line.endswith(
+            "with 1 process on as many free cores, once these have started; all of them were run here one by one"
+        )
+        for line in lines
     )
     assert [line.split(",")[0] for line in lines] == ["loss_shapes (-): 1 task", "ratio_shapes (-): 1 task"]
 
@@ -73,4 +82,4 @@ def test_failing_tasks_are_told(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(simulation, "simulate", faulty)
     assert main(["estimate", write_study(tmp_path), "--profile", "smoke"]) == 1
-    assert capsys.readouterr().out.endswith("; 3 of these failed, so do not trust it\n")
+    assert capsys.readouterr().out.endswith("; 4 of these failed, so do not trust it\n")
