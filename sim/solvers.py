@@ -1,6 +1,5 @@
 """Batched fits of policies to masses, thousands of data sets at once; the population is a data set of its own."""
 
-import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from theory import Generator, minimise_over_simplex
 from theory.bradley_terry_fit import newton_scores, win_chains
 from theory.checks import FloatArray
 from theory.kto_target import kto_policies
-from theory.pair_targets import ipo_log_ratios, policy_from_log_ratios
+from theory.pair_targets import ipo_policies, policies_from_log_ratios, policy_from_log_ratios
 
 __all__ = ["Estimates", "fit_dpo", "fit_ipo", "fit_kto", "fit_ratio", "fit_sft"]
 
@@ -97,7 +96,7 @@ def fit_dpo(reference: FloatArray, pairs: FloatArray, beta: float) -> Estimates:
     policies[~connected] = np.nan
     complete = np.nonzero(connected & seen.all(axis=1))[0]
     fit = newton_scores(tables[complete])
-    policies[complete] = _tilted(references[complete], fit.scores / beta)
+    policies[complete] = policies_from_log_ratios(fit.scores / beta, references[complete], seen[complete])
     status[complete] = np.where(fit.status == "ok", "ok", "nonconverged")
     for row in np.nonzero(connected & ~seen.all(axis=1) & seen.any(axis=1))[0]:
         part = seen[row]
@@ -108,27 +107,14 @@ def fit_dpo(reference: FloatArray, pairs: FloatArray, beta: float) -> Estimates:
 
 
 def fit_ipo(reference: FloatArray, pairs: FloatArray, beta: float) -> Estimates:
-    """Fit ipo to counts of (chosen, rejected): least squares of margins, one linear system a table.
+    """Fit ipo to counts of (chosen, rejected): least squares of margins (`theory.pair_targets.ipo_policies`).
 
     A data set whose compared responses fall apart into groups without a comparison between them does not determine
-    the margins: its status is "error". Responses in no pair share the mass that is closest in KL to the reference.
+    the margins: its status is "error".
     """
-    tables, references, seen = _pair_tables(reference, pairs)
-    policies = references.copy()
-    log_ratios, linked = np.zeros(references.shape), np.zeros(len(tables), dtype=bool)
-    for row, table in enumerate(tables):
-        part = np.ix_(seen[row], seen[row])
-        with contextlib.suppress(ValueError):
-            log_ratios[row][seen[row]] = ipo_log_ratios(table[part], beta)
-            linked[row] = True
-    status = np.where(linked, "ok", "error")
-    policies[~linked] = np.nan
-    complete = linked & seen.all(axis=1)
-    policies[complete] = _tilted(references[complete], log_ratios[complete])
-    for row in np.nonzero(linked & ~seen.all(axis=1) & seen.any(axis=1))[0]:
-        part = seen[row]
-        policies[row] = policy_from_log_ratios(log_ratios[row][part], references[row], part)
-    return _by_set(policies, status, pairs.shape[:3], 0)
+    tables, references, _ = _pair_tables(reference, pairs)
+    policies, linked = ipo_policies(tables, references, beta)
+    return _by_set(policies, np.where(linked, "ok", "error"), pairs.shape[:3], 0)
 
 
 def _pair_tables(reference: FloatArray, pairs: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
@@ -138,14 +124,6 @@ def _pair_tables(reference: FloatArray, pairs: FloatArray) -> tuple[FloatArray, 
     references = np.array(np.broadcast_to(reference, pairs.shape[:3]).reshape(-1, responses))
     off_diagonal = tables * ~np.eye(responses, dtype=bool)
     return tables, references, off_diagonal.sum(axis=1) + off_diagonal.sum(axis=2) > 0
-
-
-def _tilted(references: FloatArray, log_ratios: FloatArray) -> FloatArray:
-    """Return ``q e^u``, normalised."""
-    with np.errstate(divide="ignore"):  # a calibrated reference has no mass on responses that were never seen
-        logits = np.log(references) + log_ratios
-    tilted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(tilted / tilted.sum(axis=1, keepdims=True))
 
 
 def _by_set(policies: FloatArray, status: NDArray[np.str_], shape: tuple[int, ...], iterations: int) -> Estimates:
