@@ -23,6 +23,7 @@ _LONGEST_STEP = 5.0  # in units of scaled log-ratios
 _FARTHEST = 30.0  # scaled log-ratios beyond which a policy has run away: e^-30 = 1e-13
 _GRADIENT_TOLERANCE = 1e-10  # times the total mass, in whitened coordinates
 _STEP_TOLERANCE = 1e-9  # of the log-ratios, or of the probabilities where limits are accepted
+_NOTHING_TO_GAIN = 1e-12  # decrease of the risk that Newton's step predicts, times the mass
 _SADDLE = 1e-8  # curvature below minus this times the mass is negative
 _NUMBERS_AT_ONCE = 4_000_000  # bounds memory to a few arrays of 32 MB
 _BARRIERS = (1e-3, 1e-5, 1e-7, 1e-9)  # nonpreferred masses in units of the preferred one
@@ -117,7 +118,8 @@ def fit_log_linear(
     Notes
     -----
     *Converged* means a gradient of at most 1e-10 of the total mass and a Newton step of at most 1e-9 in every log-ratio
-    (with `accept_limits`: in every probability), at a point without negative curvature. *Diverged* means a log-ratio
+    (with `accept_limits`: in every probability, or a step that promises to lower the risk by less than 1e-12 of the
+    mass: what is left undetermined costs nothing), at a point without negative curvature. *Diverged* means a log-ratio
     beyond 30 nats (30 / beta for kto and dpo), ``p/p_ref < 1e-13``: the minimiser lies at infinity.
 
     Directions in which features are constant within every prompt change no policy; theta has no part in them (minimum
@@ -266,8 +268,10 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
         moved = place.largest(policy * change if accept_limits else change)
         saddle = lowest < -_SADDLE * some.scale**2 * mass[active] - slopes.noise
         settled = flat & (moved <= _STEP_TOLERANCE) & ~saddle
+        descent = (slopes.gradient * step).sum(axis=1)
+        last = accept_limits & (-descent <= _NOTHING_TO_GAIN * mass[active]) & ~saddle
         gone = np.zeros_like(settled) if accept_limits else some.scale * place.largest(u) > _FARTHEST
-        status[active[settled]], status[active[gone & ~settled]] = "ok", "diverged"
+        status[active[settled | last]], status[active[gone & ~settled]] = "ok", "diverged"
         # Responses whose losses have long become constant may go as far as they like.
         near = np.where(some.scale * u > -_FARTHEST, some.scale * change, 0.0)
         shorten = _LONGEST_STEP / np.maximum(place.largest(near), _LONGEST_STEP)
@@ -276,7 +280,7 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
         rest = ~settled & ~gone & ~some.at_edge(u)
         coordinates[active[rest]] += (factor[:, None] * step)[rest]
         steps[active[rest]] += 1
-        active = active[rest & (factor > 0)]
+        active = active[rest & ~last & (factor > 0)]
     return coordinates, space.policies(coordinates)[1], status, norm, steps
 
 

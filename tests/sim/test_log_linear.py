@@ -248,6 +248,40 @@ def test_tabular_ddro_on_the_extension_may_put_no_mass_on_a_response():
     np.testing.assert_allclose(fit.policies[0], inside.policy, atol=1e-8)
 
 
+def test_tabular_ddro_on_the_extension_ends_for_few_examples_too():
+    # With nine preferred examples most tables have responses of one class alone, or of none: their share is not
+    # determined to more than what the risk costs, 1e-12 of the mass.
+    rng = np.random.default_rng(0)
+    p_preferred, p_nonpreferred = rng.dirichlet(np.full(10, 2.0), size=2)
+    q = (0.3 * p_preferred + 0.7 * p_nonpreferred)[None]
+    preferred = rng.multinomial(9, p_preferred, size=(200, 1)) / 18
+    nonpreferred = rng.multinomial(21, p_nonpreferred, size=(200, 1)) / 42
+    fit = fit_log_linear(
+        "ddro",
+        np.eye(10)[None],
+        q,
+        preferred=preferred,
+        nonpreferred=nonpreferred,
+        alpha=0.3,
+        beyond_domain="extend",
+        accept_limits=True,
+    )
+    np.testing.assert_array_equal(fit.status, "ok")
+    # Mixing any response in, or out, lowers the risk nowhere: a step of 1e-4 costs at least minus its second order.
+    flags, alpha = np.ones((200, 1, 10), dtype=bool), np.full((200, 1, 10), 0.3)
+
+    def risk(policies):
+        u = np.log(np.maximum(policies, 1e-300) / q)
+        pairs = ((preferred, flags), (nonpreferred, ~flags))
+        return sum((mass * ddro_losses(u, flag, alpha, "logistic", "extend")).sum(axis=(1, 2)) for mass, flag in pairs)
+
+    here = risk(fit.policies)
+    for y in range(10):
+        other = 0.9999 * fit.policies
+        other[:, 0, y] += 1e-4
+        assert (risk(other) >= here - 1e-6).all()
+
+
 @pytest.mark.parametrize("method", ["ddro", "mle"])
 def test_minima_on_the_edge_of_the_domain_are_those_of_the_tabular_solver(method):
     # The first response is never seen as nonpreferred, and far more often as preferred than alpha r <= 1 can hold.
