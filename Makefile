@@ -16,7 +16,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-figures: $(VENV)/.installed-data ## run the quick studies into results/ and draw every figure into figures/output/
+figures: $(VENV)/.installed-studies ## run the quick studies into results/ and draw every figure into figures/output/
 	$(BIN)/python -m sim run --profile quick --output $(RESULTS)
 	$(BIN)/python -m figures --results $(RESULTS) --output $(FIGURES)
 
@@ -45,7 +45,7 @@ clean: ## remove the environment, the figures and all caches (results/ stays: it
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is remade when pyproject.toml or constraints.txt has changed; until then a target starts at once.
-$(VENV)/.installed-data: extras := data
+$(VENV)/.installed-studies: extras := data,networks
 $(VENV)/.installed-dev: extras := data,dev
 $(VENV)/.installed-bench: extras := data,bench
 $(VENV)/.installed-notebooks: extras := data,notebooks
