@@ -1,6 +1,7 @@
 """Running tasks: in this process, in processes of this machine or on a Dask cluster; whatever fails, the rest runs."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -121,10 +122,11 @@ def _in_processes(tasks: Sequence[Task], jobs: int, timeout: float | None) -> Ge
                     yield index, content
             suspects = []
         except BrokenProcessPool as death:
-            suspects = [task for task in started if task.index in waiting]
-            if len(suspects) == 1:
-                yield _dead(waiting.pop(suspects[0].index), str(death), timeout)
-                suspects = [task for task in batch if task.index in waiting] if len(batch) > 1 else []
+            under_way = [task for task in started if task.index in waiting]
+            if suspects and len(under_way) == 1:
+                yield _dead(waiting.pop(under_way[0].index), str(death), timeout)
+                under_way = [task for task in batch if task.index in waiting]
+            suspects = under_way
 
 
 def _parallel(
@@ -172,8 +174,10 @@ def _dead(task: Task, death: str, timeout: float | None) -> tuple[int, bytes]:
     # The watchdog of sim.limits ends a process with status 1, which neither signals nor the system use.
     if timeout is not None and "EXIT(1)" in death:
         return lost_task(task, "timeout", f"took longer than {timeout:g} s, in code that could not be interrupted")
-    how = death[death.find("The exit codes") :].strip() if "The exit codes" in death else death
-    return lost_task(task, "error", f"its worker process died, perhaps for lack of memory. {' '.join(how.split())}")
+    codes = re.search(r"exit codes of the workers are \{(.*?)\}", death)
+    return lost_task(
+        task, "error", f"its worker process died{f' of {codes[1]}' if codes else ''}, perhaps for lack of memory"
+    )
 
 
 def _on_dask(tasks: Sequence[Task], scheduler: str, timeout: float | None) -> Generator[tuple[int, bytes], None, None]:

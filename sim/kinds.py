@@ -55,6 +55,17 @@ class Kind:
     packages: tuple[str, ...] = ()
     extra: str = ""
 
+    def load(self) -> None:
+        """Import what the kind needs, so that no limit on time counts it.
+
+        Raises
+        ------
+        ImportError
+            If the kind needs optional packages that are not installed; the command that installs them is named.
+        """
+        for name in (self.builder, self.checker, self.estimator):
+            self._load(name)
+
     def build(self, settings: Mapping[str, Any]) -> Any:
         """Build a world from its settings.
 

@@ -135,12 +135,18 @@ def run_task(task: Task, timeout: float | None = None) -> tuple[int, bytes]:
     bytes
         A Parquet file of metrics, with the runs in its metadata.
 
+    Raises
+    ------
+    ImportError
+        If this machine lacks a package that the kind needs.
+
     Examples
     --------
     >>> index, part = run_task(study_tasks("class_weighting", "smoke")[3])
     >>> index, pd.read_parquet(pa.BufferReader(part))["method"].unique().tolist()
     (3, ['balanced', 'pooled'])
     """
+    task.kind.load()
     with threadpool_limits(limits=1):  # processes are the parallelism; BLAS threads would fight over the same cores
         frames, runs = _run_methods(task, timeout)
     return task.index, _part(task, frames, runs)

@@ -39,11 +39,21 @@ def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _die_once(marker):
+    """End as a process does that the system kills for lack of memory that others used."""
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        _die()
+
+
 FAULTS = {"fine": lambda: None, "raises": _raise, "hangs": _hang, "stuck": _be_stuck, "dies": _die}
 
 
 class Normal:
     """Means of standard normal samples."""
+
+    def __init__(self, marker):
+        self.marker = marker
 
     def sample(self, n, replicates, rng):
         return rng.standard_normal(replicates) / np.sqrt(n)
@@ -61,20 +71,20 @@ class Estimates:
 
 
 def build(settings):
-    return Normal()
+    return Normal(settings.get("marker"))
 
 
 def check(world, n, method, options):
-    check_choice("method", method, FAULTS)
+    check_choice("method", method, {*FAULTS, "dies_once"})
 
 
 def estimate(world, method, n, replicates, rng, *, label, data):
     if n == FAULT_AT:
-        FAULTS[method]()
+        _die_once(world.marker) if method == "dies_once" else FAULTS[method]()
     return Estimates(label, data)
 
 
-def faulty_study(*methods):
+def faulty_study(*methods, **settings):
     """Return a study of some methods beside a fine one; the caller registers `FAULTY` under "faulty" before."""
     return parse_study(
         {
@@ -82,7 +92,7 @@ def faulty_study(*methods):
             "kind": "faulty",
             "question": "Does the rest finish?",
             "seed": 1,
-            "worlds": [{"name": "normal"}],
+            "worlds": [{"name": "normal", **settings}],
             "methods": [{"label": name, "method": name} for name in ("fine", *methods)],
             "profiles": {"quick": {"n": [10, FAULT_AT, 40], "replicates": 10}},
         }
