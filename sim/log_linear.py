@@ -40,8 +40,8 @@ class LogLinearFit:
     policies : ndarray
         Shape (problems, prompts, responses); where the fit has diverged, the last iterate.
     status : ndarray of str
-        "ok", "nonconverged", "diverged" (the parameters run away: no finite minimiser) or "error" (no data: NaN),
-        shape (problems,).
+        "ok", "nonconverged", "diverged" (the parameters run away: no finite minimiser) or "error" (no mass at all:
+        the start is kept), shape (problems,).
     gradient_norm : ndarray
         Largest component of the gradient in whitened coordinates, over the total mass, shape (problems,).
     iterations : ndarray
@@ -189,7 +189,7 @@ class _Space:
     def logits(self, coordinates: FloatArray) -> FloatArray:
         """Return phi.theta, (problems, prompts, responses)."""
         prompts, responses, dimension = self.features.shape
-        flat = coordinates @ self.features.reshape(-1, dimension).T
+        flat = coordinates @ self.features.reshape(prompts * responses, dimension).T
         return np.asarray(flat.reshape(-1, prompts, responses))
 
     def largest(self, values: FloatArray) -> FloatArray:
@@ -201,15 +201,15 @@ _Part = tuple[FloatArray, FloatArray, NDArray[np.str_], FloatArray, NDArray[np.i
 
 
 def _whiten(features: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return features centred and uncorrelated under the reference, and the basis (d, rank) of their coordinates.
+    """Return features centred and uncorrelated over the responses, and the basis (d, rank) of their coordinates.
 
     ``theta = basis @ coordinates`` lies in the span of the centred features, so that it is the shortest one.
     """
-    weights = reference[:, :, None]
+    weights = (reference > 0)[:, :, None] / np.maximum((reference > 0).sum(axis=1), 1)[:, None, None]
     centred = np.where(weights > 0, features - (weights * features).sum(axis=1, keepdims=True), 0.0)
     scaled = (np.sqrt(weights / len(features)) * centred).reshape(-1, features.shape[2])
     _, size, directions = np.linalg.svd(scaled, full_matrices=False)
-    kept = size > size.max(initial=0.0) * max(scaled.shape) * np.finfo(float).eps
+    kept = size > np.abs(features).max(initial=0.0) * max(scaled.shape) * np.finfo(float).eps  # the rest is rounding
     basis = directions[kept].T / size[kept]
     return centred @ basis, basis
 
@@ -220,7 +220,6 @@ def _fit_part(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool)
     part = _descend(risk, space, start, accept_limits)
     if isinstance(risk, UnpairedRisk) and risk.has_edge:
         _finish_at_the_edge(risk, space, part, accept_limits)
-    part[0][part[2] == "error"], part[1][part[2] == "error"] = np.nan, np.nan
     return part
 
 
@@ -251,7 +250,7 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
     """Run Newton's method on all problems until each has converged, run away or failed."""
     mass, coordinates = risk.total_mass, start.copy()
     status = np.where(mass > 0, "nonconverged", "error")
-    norm, steps = np.where(mass > 0, np.inf, np.nan), np.zeros(len(mass), dtype=np.int64)
+    norm, steps = np.where(mass > 0, np.inf, 0.0), np.zeros(len(mass), dtype=np.int64)
     active = np.nonzero(mass > 0)[0]
     for _ in range(_MAX_STEPS):
         if not active.size:
@@ -260,7 +259,7 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
         u, policy = place.policies(here)
         point = some.reference_point(u, policy)
         slopes = some.slopes(u, policy, place.features, point)
-        step, lowest = _newton_step(slopes)
+        step, descent, lowest = _newton_step(slopes)
         change = place.logits(step)
         change -= (policy * change).sum(axis=2, keepdims=True)
         norm[active] = np.abs(slopes.gradient).max(axis=1, initial=0.0) / mass[active]
@@ -268,15 +267,14 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
         moved = place.largest(policy * change if accept_limits else change)
         saddle = lowest < -_SADDLE * some.scale**2 * mass[active] - slopes.noise
         settled = flat & (moved <= _STEP_TOLERANCE) & ~saddle
-        descent = (slopes.gradient * step).sum(axis=1)
         last = accept_limits & (-descent <= _NOTHING_TO_GAIN * mass[active]) & ~saddle
         gone = np.zeros_like(settled) if accept_limits else some.scale * place.largest(u) > _FARTHEST
         status[active[settled | last]], status[active[gone & ~settled]] = "ok", "diverged"
         # Responses whose losses have long become constant may go as far as they like.
         near = np.where(some.scale * u > -_FARTHEST, some.scale * change, 0.0)
         shorten = _LONGEST_STEP / np.maximum(place.largest(near), _LONGEST_STEP)
-        step *= (shorten * some.room(u, shorten[:, None, None] * change))[:, None]
-        factor = _line_search(some, place, here, step, (slopes.gradient * step).sum(axis=1), point)
+        reach = shorten * some.room(u, shorten[:, None, None] * change)
+        factor = reach * _line_search(some, place, here, reach[:, None] * step, reach * descent, point)
         rest = ~settled & ~gone & ~some.at_edge(u)
         coordinates[active[rest]] += (factor[:, None] * step)[rest]
         steps[active[rest]] += 1
@@ -284,23 +282,24 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
     return coordinates, space.policies(coordinates)[1], status, norm, steps
 
 
-def _newton_step(slopes: Slopes) -> tuple[FloatArray, FloatArray]:
-    """Return ``-|H|^-1 g`` and the lowest eigenvalue of H, -inf where derivatives overflow."""
-    gradient, hessian = slopes.gradient, slopes.hessian
-    usable = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
-    values, vectors = np.linalg.eigh(np.where(usable[:, None, None], hessian, np.eye(hessian.shape[1])))
-    along = np.matmul(np.where(usable[:, None], gradient, 0.0)[:, None, :], vectors)[:, 0]
+def _newton_step(slopes: Slopes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return ``-|H|^-1 g``, its slope and the lowest eigenvalue of H, -inf where derivatives overflow."""
+    usable = np.isfinite(slopes.hessian).all(axis=(1, 2)) & np.isfinite(slopes.gradient).all(axis=1)
+    gradient = np.where(usable[:, None], slopes.gradient, 0.0)
+    values, vectors = np.linalg.eigh(np.where(usable[:, None, None], slopes.hessian, np.eye(gradient.shape[1])))
+    along = np.matmul(gradient[:, None, :], vectors)[:, 0]
     along = np.where(np.abs(along) > slopes.noise[:, None], along, 0.0)  # rounding is no direction
     size = np.abs(values)
     size = np.maximum(size, np.maximum(1e-14 * size.max(axis=1, keepdims=True, initial=0.0), np.finfo(float).tiny))
     step = -np.matmul(vectors, (along / size)[:, :, None])[:, :, 0]
-    return step, np.where(usable, values.min(axis=1, initial=np.inf), -np.inf)
+    lowest = np.where(usable, values.min(axis=1, initial=np.inf), -np.inf)
+    return step, (gradient * step).sum(axis=1), lowest
 
 
 def _line_search(
     risk: Risk, space: _Space, coordinates: FloatArray, step: FloatArray, slope: FloatArray, point: FloatArray
 ) -> FloatArray:
-    """Return the largest factors 1, 1/2, ... with sufficient decrease (Armijo), 0 where there is none."""
+    """Return the largest factors 1, 1/2, 1/4 ... with sufficient decrease (Armijo), 0 where there is none."""
     value = risk.value(space.policies(coordinates)[0], point)
     slack = 1e-14 * (risk.total_mass + np.abs(value))  # rounding of a sum: near the minimum the risk is flat to it
     factor, pending = np.ones(len(step)), np.arange(len(step))

@@ -161,31 +161,32 @@ class UnpairedRisk:
 
     def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
         """Return gradients and Hessians through `theory.loss_derivatives`."""
-        first, second = np.zeros_like(u), np.zeros_like(u)
-        kl = np.broadcast_to(point[:, None, None], u.shape)
-        for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
-            derivatives = loss_derivatives(
-                self.method,
-                u,
-                np.full(u.shape, flag),
-                self.alpha,
-                self.generator,
-                beyond_domain=self.beyond_domain,
-                beta=self.beta,
-                kl=kl,
-            )
-            first += np.where(mass > 0, mass * derivatives.first, 0.0)
-            second += np.where(mass > 0, mass * derivatives.second, 0.0)
-        pull = first.sum(axis=2, keepdims=True)
-        weights = second - pull * policy
-        problems, dimension = len(u), features.shape[2]
-        means = np.matmul(policy.swapaxes(0, 1), features).swapaxes(0, 1)
-        centred = (features - means[:, :, None, :]).reshape(problems, -1, dimension)
-        gradient = np.matmul(first.reshape(problems, 1, -1), centred)[:, 0]
-        hessian = np.matmul((centred * weights.reshape(problems, -1, 1)).swapaxes(1, 2), centred)
-        # u carries rounding errors of eps (1 + |u|), which the second derivatives pass on.
-        blurred = np.abs(first) + (np.abs(second) + np.abs(pull) * policy) * (1.0 + np.abs(u))
-        return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
+        with np.errstate(over="ignore", invalid="ignore"):  # derivatives may overflow; the fit then stops
+            first, second = np.zeros_like(u), np.zeros_like(u)
+            kl = np.broadcast_to(point[:, None, None], u.shape)
+            for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
+                derivatives = loss_derivatives(
+                    self.method,
+                    u,
+                    np.full(u.shape, flag),
+                    self.alpha,
+                    self.generator,
+                    beyond_domain=self.beyond_domain,
+                    beta=self.beta,
+                    kl=kl,
+                )
+                first += np.where(mass > 0, mass * derivatives.first, 0.0)
+                second += np.where(mass > 0, mass * derivatives.second, 0.0)
+            pull = first.sum(axis=2, keepdims=True)
+            weights = second - pull * policy
+            problems, dimension = len(u), features.shape[2]
+            means = np.matmul(policy.swapaxes(0, 1), features).swapaxes(0, 1)
+            centred = (features - means[:, :, None, :]).reshape(problems, u[0].size, dimension)
+            gradient = np.matmul(first.reshape(problems, 1, -1), centred)[:, 0]
+            hessian = np.matmul((centred * weights.reshape(problems, -1, 1)).swapaxes(1, 2), centred)
+            # u carries rounding errors of eps (1 + |u|), which the second derivatives pass on.
+            blurred = np.abs(first) + (np.abs(second) + np.abs(pull) * policy) * (1.0 + np.abs(u))
+            return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
 
     def _losses(self, u: FloatArray, preferred: NDArray[np.bool_], kl: FloatArray) -> FloatArray:
         """Return the losses of one class at every cell."""
@@ -248,10 +249,10 @@ class PairedRisk:
         derivatives = pair_loss_derivatives(self.method, u[..., :, None] - u[..., None, :], self.beta)
         first, second = self.pairs * derivatives.first, self.pairs * derivatives.second
         problems, (_, responses, dimension) = len(u), features.shape
-        flat = features.reshape(-1, dimension)
+        flat = features.reshape(u[0].size, dimension)
         gradient = (first.sum(axis=3) - first.sum(axis=2)).reshape(problems, -1) @ flat
         links = second + second.swapaxes(2, 3)
         laplacian = links.sum(axis=3)[..., None] * np.eye(responses) - links
-        hessian = np.matmul(flat.T, np.matmul(laplacian, features).reshape(problems, -1, dimension))
+        hessian = np.matmul(flat.T, np.matmul(laplacian, features).reshape(problems, u[0].size, dimension))
         blurred = np.abs(first).sum(axis=(2, 3)) + (links.sum(axis=3) * (1.0 + np.abs(u))).sum(axis=2)
         return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=1))

@@ -326,8 +326,12 @@ def test_problems_without_data_are_errors():
     preferred[1], nonpreferred[1] = 0.0, 0.0
     fit = fit_log_linear("rdro", features, reference, preferred=preferred, nonpreferred=nonpreferred, alpha=0.3)
     np.testing.assert_array_equal(fit.status, ["ok", "error", "ok"])
-    assert np.isnan(fit.policies[1]).all() and np.isnan(fit.parameters[1]).all() and np.isnan(fit.gradient_norm[1])
-    assert np.isfinite(fit.policies[[0, 2]]).all()
+    np.testing.assert_allclose(fit.policies[1], reference, rtol=1e-14)  # the start is kept
+    np.testing.assert_array_equal(fit.parameters[1], 0.0)
+    alone = fit_log_linear(
+        "rdro", features, reference, preferred=preferred[2:], nonpreferred=nonpreferred[2:], alpha=0.3
+    )
+    np.testing.assert_allclose(fit.policies[2], alone.policies[0], atol=1e-12)
 
 
 def test_directions_without_effect_or_data_have_no_part_in_theta():
@@ -347,6 +351,28 @@ def test_directions_without_effect_or_data_have_no_part_in_theta():
     kept = fit_log_linear("rdro", own, reference, **masses)
     np.testing.assert_array_equal(kept.status, "ok")
     np.testing.assert_allclose(kept.policies[:, 1], np.tile(reference[1], (3, 1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 1e6])
+def test_features_without_any_effect_leave_the_reference(constant):
+    _, reference, preferred, nonpreferred = world()
+    features = np.full((3, 4, 2), constant)
+    fit = fit_log_linear("rdro", features, reference, preferred=preferred, nonpreferred=nonpreferred, alpha=0.3)
+    np.testing.assert_array_equal(fit.status, "ok")
+    np.testing.assert_allclose(fit.policies, np.stack([reference] * 3), rtol=1e-14)
+    pairs = preferred[:, :, :, None] * nonpreferred[:, :, None, :]
+    fit = fit_log_linear("dpo", features, reference, pairs=pairs, beta=0.1)
+    np.testing.assert_array_equal(fit.status, "ok")
+    np.testing.assert_array_equal(fit.parameters, 0.0)
+
+
+def test_responses_that_the_reference_hardly_ever_gives_are_fitted_too():
+    q = np.array([[1e-12, 0.6, 0.4 - 1e-12]])
+    masses = {"preferred": np.array([[[0.3, 0.1, 0.1]]]), "nonpreferred": np.array([[[0.1, 0.2, 0.2]]])}
+    fit = fit_log_linear("rdro", np.eye(3)[None], q, **masses, alpha=0.5)
+    assert fit.status[0] == "ok"
+    tabular = minimise_over_simplex("rdro", masses["preferred"][0], masses["nonpreferred"][0], q, np.array([0.5]))
+    np.testing.assert_allclose(fit.policies[0], tabular.policy, atol=1e-8)
 
 
 def test_each_problem_is_solved_as_if_it_were_alone(monkeypatch):
