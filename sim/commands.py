@@ -1,6 +1,7 @@
 """What the commands of ``python -m sim`` do; imported once the command line is known to be in order."""
 
 import argparse
+import dataclasses
 import sys
 import traceback
 from pathlib import Path
@@ -21,7 +22,7 @@ from sim.study import StudyConfig, load_study, shipped_studies
 from sim.study_checks import check_study
 from sim.summaries import summary_text, verdict_counts
 from sim.worlds import observed_counts
-from theory import GENERATORS
+from theory import GENERATORS, Generator
 
 __all__ = ["collect", "diff", "distance", "estimate", "listing", "replay", "run", "status", "summary"]
 
@@ -154,7 +155,7 @@ def listing(arguments: argparse.Namespace) -> int:
         "studies": {name: load_study(name).question for name in shipped_studies()},
         "preference models": {name: model.summary for name, model in PREFERENCE_MODELS.items()},
         "methods": {name: method.summary for name, method in METHODS.items()},
-        "generators": {name: _first_line(generator) for name, generator in GENERATORS.items()},
+        "generators": {name: _generator_line(generator) for name, generator in GENERATORS.items()},
     }
     width = max(len(name) for entries in sections.values() for name in entries)
     for name, model in PREFERENCE_MODELS.items():
@@ -168,9 +169,15 @@ def listing(arguments: argparse.Namespace) -> int:
     return _DONE
 
 
-def _first_line(thing: object) -> str:
-    """Return the first line of an object's documentation, without its marks of code."""
-    return (type(thing).__doc__ or "").strip().splitlines()[0].replace("`", "")
+def _generator_line(generator: Generator) -> str:
+    """Return the first line of a generator's documentation without its marks of code, and its parameters."""
+    line = (type(generator).__doc__ or "").strip().splitlines()[0].replace("`", "").rstrip(".")
+    parameters = [
+        f"{field.name} = {getattr(generator, field.name):g}"
+        for field in dataclasses.fields(generator)
+        if field.name != "name"
+    ]
+    return f"{line}; {', '.join(parameters)}" if parameters else line
 
 
 def _checked(arguments: argparse.Namespace) -> list[StudyConfig]:

@@ -1,5 +1,6 @@
 """Two sets of results side by side: settings, runs, metrics and values that differ."""
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,7 +245,7 @@ def _value_differences(first: Results, second: Results, cells: Sequence[dict[str
     """Compare metrics cell by cell, as all of them might not fit into memory."""
     found: dict[str, list[ValueDifference]] = {}
     paths = [results.folder / "metrics.parquet" for results in (first, second)]
-    if paths[0].read_bytes() == paths[1].read_bytes():
+    if filecmp.cmp(*paths, shallow=False):
         return []
     for run in cells:
         where = [(name, "==", run[name]) for name in ("world", "n", *swept_of_run(run))]

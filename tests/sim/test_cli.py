@@ -59,6 +59,7 @@ def test_list_names_all_there_is(capsys):
     assert listed["consistency"] == load_study("consistency").question
     assert listed["hodge"] == PREFERENCE_MODELS["hodge"].summary and listed["dpo"] == METHODS["dpo"].summary
     assert PREFERENCE_MODELS["hodge"].formula in text and "`" not in text
+    assert listed["power"].endswith("; exponent = 0.5, scale = 1")
 
 
 def test_run_writes_tables_and_a_second_run_is_up_to_date(study, tmp_path, capsys):
