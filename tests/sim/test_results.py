@@ -87,6 +87,17 @@ def test_status_tells_not_run_from_failed_and_damaged(copy, capsys):
     assert sorted((copy / "parts").iterdir())[2:] == parts[5:]  # nothing is removed, not even what is damaged
 
 
+def test_status_shows_some_failures_and_counts_the_others(copy, capsys):
+    study = open_results(copy)
+    with open_store(copy, study.settings) as store:
+        store.parts()
+        for task in study.tasks():
+            store.save_part(*lost_task(task, "error", "RuntimeError: a fault"))
+    text, rows = status_of(copy, capsys)
+    assert counts(rows["mine"]) == (8, 0, 8, 0, 0, 16, 0)
+    assert text.count("RuntimeError: a fault") == 5 and text.endswith("and 11 more failures\n")
+
+
 def test_status_of_parts_without_tables_is_not_collected(finished, tmp_path, capsys):
     study = load_study(write_study(tmp_path, SWEPT))
     for number in (0, 1):
@@ -320,6 +331,11 @@ def test_a_study_in_one_folder_only_and_exact_tables(finished, tmp_path, capsys)
     assert found.absolute == pytest.approx(1e-9, rel=1e-6)
     table.head(3).to_parquet(other / "ratio_shapes" / "table.parquet", index=False)
     assert [entry.name for entry in compare(finished / "ratio_shapes", other)[0].values] == ["shape"]
+
+
+def test_studies_of_different_kinds_differ_in_their_settings(finished):
+    (comparison,) = compare(finished / "mine", finished / "ratio_shapes")
+    assert "kind: monte_carlo -> exact" in comparison.settings and not comparison.equal
 
 
 def test_settings_are_compared_leaf_by_leaf(copy, finished):
