@@ -184,6 +184,7 @@ def _fit(world: World, setting: Setting, pairs: FloatArray | None, method: str, 
         beta=_beta(options),
         beyond_domain=options.beyond_domain,
         prompt_probs=setting.prompt_shares,
+        accept_limits=method == "kto",  # whose optimum is often a deterministic policy
     )
     needs_both = not paired and method != "sft"
     status = np.where(setting.usable | (not needs_both), fit.status, "error")
