@@ -140,8 +140,8 @@ def _parallel(
             yield delayed(run_task)(task, timeout)
 
     parallel = Parallel(
-        # Of two workers one stays idle when tasks run one at a time; with one worker joblib would run them right here.
-        n_jobs=max(jobs, 2),
+        # No more than tasks, as a process starts slowly; two at least, as joblib would run a single one right here.
+        n_jobs=max(min(jobs, len(tasks)), 2),
         pre_dispatch=1 if jobs == 1 else 2 * jobs,
         batch_size=1,
         return_as="generator_unordered",

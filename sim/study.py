@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sim.canonical import canonical_json, fingerprint
 from sim.claims import Claim, check_claim, parse_claim
 from sim.kinds import KINDS
+from sim.statuses import STATUSES
+from sim.table_rules import check_distinct, check_keys, tables_of
 from theory.checks import check_choice
 
 __all__ = [
@@ -36,9 +39,11 @@ _REPLICATED: tuple[dict[str, type], dict[str, type]] = (
     {"seed": int, "worlds": list, "methods": list, "profiles": dict},
     {"settings": dict, "vary": dict, "claims": list},
 )
-_NOUNS = {str: "a string", int: "an integer", list: "an array", dict: "a table"}
 # Columns of the result tables that a swept setting must not hide.
-_TAKEN = ("name", "study", "world", "n", "method", "replicate", "status", "metric", "value", "exact")
+_TAKEN = (
+    *("name", "study", "world", "n", "method", "replicate", "status", "metric", "value", "exact", "block"),
+    *("first_replicate", "replicates", "message", "seed_key", "seconds", "metrics", *STATUSES),
+)
 
 
 @dataclass(frozen=True)
@@ -218,46 +223,6 @@ def study_of_settings(settings: Mapping[str, Any]) -> StudyConfig:
     return parse_study(table)
 
 
-def canonical_json(value: Any) -> str:
-    """Write a value as JSON in the one form that equal values share: sorted keys, no spaces, ASCII.
-
-    Parameters
-    ----------
-    value : object
-        Made of dicts with string keys, lists, strings, finite numbers, booleans and None.
-
-    Returns
-    -------
-    str
-        JSON text.
-
-    Raises
-    ------
-    ValueError
-        If a part has no such form, such as a date or NaN.
-
-    Examples
-    --------
-    >>> canonical_json({"n": 100, "alpha": 0.5})
-    '{"alpha":0.5,"n":100}'
-    """
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"settings must be made of tables, arrays, strings and finite numbers, got {error}") from error
-
-
-def fingerprint(value: Any) -> str:
-    """Return the SHA-256 of a value's canonical JSON, 64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
 def shipped_studies() -> tuple[str, ...]:
     """Return the names of the studies that come with the package, in alphabetical order.
 
@@ -334,7 +299,7 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     """  # noqa: E501 -- the message is one line
     kind = check_choice("kind", table.get("kind", "missing"), {"exact", *KINDS})
     required, optional = _EXACT if kind == "exact" else _REPLICATED
-    _check_keys("a study", table, _COMMON | required, optional)
+    check_keys("a study", table, _COMMON | required, optional)
     canonical_json(table)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", table["name"]):
         raise ValueError(
@@ -346,12 +311,12 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     if table["seed"] < 0:
         raise ValueError(f"seed must not be negative, got {table['seed']}")
     shared = table.get("settings", {})
-    worlds = tuple(_world(place, shared, world) for place, world in _tables("worlds", table["worlds"]))
+    worlds = tuple(_world(place, shared, world) for place, world in tables_of("worlds", table["worlds"]))
     names = [world["name"] for world in worlds]
-    _check_distinct("names of worlds", names)
-    methods = tuple(_method(place, method, names) for place, method in _tables("methods", table["methods"]))
-    _check_distinct("labels of methods", [method.label for method in methods])
-    _check_keys("profiles", table["profiles"], {}, dict.fromkeys(PROFILES, dict))
+    check_distinct("names of worlds", names)
+    methods = tuple(_method(place, method, names) for place, method in tables_of("methods", table["methods"]))
+    check_distinct("labels of methods", [method.label for method in methods])
+    check_keys("profiles", table["profiles"], {}, dict.fromkeys(PROFILES, dict))
     if not table["profiles"]:
         raise ValueError(f"profiles must hold at least one of {', '.join(PROFILES)}, got none")
     vary = _vary("vary", table.get("vary", {}))
@@ -362,31 +327,6 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     if idle:
         raise ValueError(f"at least one method must run in each world, got none for {idle[0]}")
     return study
-
-
-def _check_keys(place: str, table: Any, required: Mapping[str, type], optional: Mapping[str, type]) -> None:
-    """Raise unless a table has the required keys, no unknown ones, and values of the right types."""
-    known = {**required, **optional}
-    for key in table:
-        check_choice(f"key of {place}", key, known)
-    for key in required:
-        if key not in table:
-            raise ValueError(f"{place} must have the key {key}, got only {', '.join(table) or 'nothing'}")
-    for key, value in table.items():
-        if not isinstance(value, known[key]) or isinstance(value, bool):
-            raise TypeError(f"{key} of {place} must be {_NOUNS[known[key]]}, got {value!r}")
-        if isinstance(value, str) and not value.strip():
-            raise ValueError(f"{key} of {place} must not be blank, got {value!r}")
-
-
-def _tables(name: str, entries: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the tables of an array, each with its place for messages, or raise if it is empty or holds others."""
-    if not entries:
-        raise ValueError(f"{name} must hold at least one table [[{name}]], got none")
-    for entry in entries:
-        if not isinstance(entry, dict):
-            raise TypeError(f"{name} must hold tables [[{name}]], got {entry!r}")
-    return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]
 
 
 def _world(place: str, shared: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -405,7 +345,7 @@ def _method(place: str, entry: Mapping[str, Any], worlds: Sequence[str]) -> Meth
     """Return a method; its options are tried by `sim.study_checks`."""
     required, optional = {"label": str, "method": str}, {"worlds": list}
     own = required | optional
-    _check_keys(place, {key: value for key, value in entry.items() if key in own}, required, optional)
+    check_keys(place, {key: value for key, value in entry.items() if key in own}, required, optional)
     for name in entry.get("worlds", []):
         check_choice(f"worlds of {place}", name, worlds)
     options = {key: value for key, value in entry.items() if key not in own}
@@ -417,7 +357,7 @@ def _claims(
 ) -> tuple[Claim, ...]:
     """Return what the study claims, whose names are its own."""
     claims = []
-    for place, entry in _tables("claims", entries) if entries else []:
+    for place, entry in tables_of("claims", entries) if entries else []:
         claim = parse_claim(place, entry)
         check_claim(place, claim, worlds, methods, vary)
         claims.append(claim)
@@ -426,14 +366,14 @@ def _claims(
 
 def _profile(place: str, entry: Mapping[str, Any], vary: Mapping[str, tuple[Any, ...]]) -> Profile:
     """Return a profile whose own swept values replace the study's."""
-    _check_keys(place, entry, {"n": list, "replicates": int}, {"vary": dict})
+    check_keys(place, entry, {"n": list, "replicates": int}, {"vary": dict})
     for name, values in (("n", entry["n"]), ("replicates", [entry["replicates"]])):
         wrong = [v for v in values if not isinstance(v, int) or isinstance(v, bool) or v < 1]
         if wrong or not values:
             raise ValueError(
                 f"{name} of {place} must be made of positive integers, got {wrong[0] if wrong else 'none'}"
             )
-    _check_distinct(f"n of {place}", entry["n"])
+    check_distinct(f"n of {place}", entry["n"])
     own = _vary(f"vary of {place}", entry.get("vary", {}))
     for key in own:
         check_choice(f"key of vary of {place}", key, vary)
@@ -453,12 +393,5 @@ def _vary(place: str, entry: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
             raise TypeError(f"{key} of {place} must hold finite numbers, or strings only, got {values!r}")
         # A column of a table has one type: whole numbers among fractions become fractions.
         swept[key] = tuple(map(float, values)) if any(isinstance(v, float) for v in values) else tuple(values)
-        _check_distinct(f"{key} of {place}", values)
+        check_distinct(f"{key} of {place}", values)
     return swept
-
-
-def _check_distinct(name: str, values: Sequence[Any]) -> None:
-    """Raise if a value occurs twice."""
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        raise ValueError(f"{name} must all be different, got {twice[0]!r} twice")

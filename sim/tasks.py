@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from sim.accumulate import STATUSES
 from sim.kinds import KINDS, Kind
 from sim.limits import OutOfTime, time_limit
 from sim.seeds import SeedKey
+from sim.statuses import STATUSES
 from sim.store import parquet_bytes
 from sim.study import Cell, MethodConfig, StudyConfig, canonical_json, load_study
 

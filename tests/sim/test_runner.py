@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from sim import kinds, simulation, worlds
-from sim.accumulate import STATUSES
 from sim.claims import parse_claim
 from sim.exact_tables import EXACT_TABLES
 from sim.kinds import KINDS
@@ -18,6 +17,7 @@ from sim.runner import collect_study, run_study, study_tasks
 from sim.seeds import SeedKey
 from sim.simulation import simulate
 from sim.statistics import summarise
+from sim.statuses import STATUSES
 from sim.store import digest
 from sim.study import parse_study
 from sim.worlds import build_world
