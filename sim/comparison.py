@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sim.accumulate import STATUSES
 from sim.layout import number
 from sim.results import Results, find_results
 from sim.run_ids import run_id, swept_of_run
@@ -19,7 +20,6 @@ from theory.checks import FloatArray
 __all__ = ["Comparison", "MeanDifference", "ValueDifference", "compare"]
 
 _SHOWN = 5
-_OUTCOME = ("status", "message", "ok", "nonconverged", "diverged", "error", "timeout")
 _ROW = ["method", "metric", "replicate"]
 
 
@@ -190,12 +190,15 @@ def _compare_study(first: Results, second: Results) -> Comparison:
         {_series(row): row for row in results.table("summary").to_dict("records")} for results in (first, second)
     ]
     only = [tuple(name for kind in (runs, summaries) for name in kind[i] if name not in kind[1 - i]) for i in range(2)]
+    independent = first.settings["seed"] != second.settings["seed"]
+    # Between different seeds, counts of failed replicates are random; how a run as a whole ended is not.
+    outcome = _ending if independent else _outcome
     outcomes = tuple(
-        f"{name}: {_outcome(run)} -> {_outcome(runs[1][name])}"
+        f"{name}: {outcome(run)} -> {outcome(runs[1][name])}"
         for name, run in runs[0].items()
-        if name in runs[1] and _outcome(run) != _outcome(runs[1][name])
+        if name in runs[1] and outcome(run) != outcome(runs[1][name])
     )
-    if first.settings["seed"] != second.settings["seed"]:
+    if independent:
         means = tuple(_mean_differences(*summaries))
         return Comparison(first.study, settings, *only, outcomes, means=means)
     cells = [{_cell(run): run for run in side.values()} for side in runs]
@@ -224,10 +227,15 @@ def _series(row: dict[str, Any]) -> str:
     return f"{_cell(row)}:{row['method']}, {row['metric']}"
 
 
+def _ending(run: dict[str, Any]) -> str:
+    """Return how a run as a whole ended, in words."""
+    return f"{run['status']} {run['message']}".rstrip()
+
+
 def _outcome(run: dict[str, Any]) -> str:
-    """Return how a run ended, in words."""
-    counts = ", ".join(f"{run[name]} {name}" for name in _OUTCOME[2:] if run.get(name))
-    return f"{run['status']} ({counts})" + (f" {run['message']}" if run["message"] else "")
+    """Return how a run and its replicates ended, in words."""
+    counts = ", ".join(f"{run[name]} {name}" for name in STATUSES if run[name])
+    return f"{_ending(run)} ({counts})"
 
 
 def _mean_differences(first: dict[str, Any], second: dict[str, Any]) -> list[MeanDifference]:

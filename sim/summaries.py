@@ -75,7 +75,7 @@ def verdict_counts(verdicts: pd.DataFrame) -> str:
     Parameters
     ----------
     verdicts : DataFrame
-        From `sim.verdicts.judge`: columns claim, world, verdict, control ("positive", "negative" or "none") and
+        From `sim.verdicts.judge`: columns claim, world, where, verdict, control ("positive", "negative" or "none") and
         as_expected, missing where a control was not run.
 
     Returns
@@ -97,7 +97,9 @@ def verdict_counts(verdicts: pd.DataFrame) -> str:
     outcomes = controls.apply(_expectation, axis=1)
     text += f"; controls: {(outcomes == _EXPECTED).sum()} of {len(controls)} as expected"
     others = controls[outcomes != _EXPECTED].to_dict("records")
-    named = [f"{row['control']} control {row['claim']!r} in {row['world']}: {_words(row['verdict'])}" for row in others]
+    named = [
+        f"{row['control']} control {row['claim']!r} in {_scenario(row)}: {_words(row['verdict'])}" for row in others
+    ]
     more = f"; and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     return text + (f", not the {'; '.join(named[:_SHOWN])}{more}" if named else "")
 
@@ -117,15 +119,19 @@ def verdict_lines(verdicts: pd.DataFrame) -> str:
     """
     rows = [["claim", "world", "method", "metric", "verdict", "control", "estimate [90 % interval]", "p (Holm)"]]
     for row in verdicts.to_dict("records"):
-        where = ", ".join(f"{name} = {value}" for name, value in json.loads(row["where"]).items())
         control = "-" if row["control"] == "none" else f"{row['control']}, {_expectation(row)}"
         rows.append(
             [
-                *(row["claim"], f"{row['world']}, {where}" if where else row["world"], row["method"], row["metric"]),
+                *(row["claim"], _scenario(row), row["method"], row["metric"]),
                 *(_words(row["verdict"]), control, _interval(row, "estimate"), number(row["p_holm"])),
             ]
         )
     return f"{verdict_counts(verdicts)}\n{aligned(rows, text_columns=6)}"
+
+
+def _scenario(row: Mapping[Hashable, Any]) -> str:
+    """Return world and swept settings of a verdict."""
+    return ", ".join([row["world"], *(f"{name} = {value}" for name, value in json.loads(row["where"]).items())])
 
 
 def _words(verdict: str) -> str:

@@ -242,7 +242,7 @@ def verdicts():
 def test_verdicts_are_counted_and_controls_that_failed_or_did_not_run_are_told_apart():
     assert verdict_counts(verdicts()) == (
         "claims: 1 supported, 1 rejected, 0 inconclusive, 1 not run; controls: 1 of 3 as expected, not the negative "
-        "control 'b' in w: rejected; positive control 'c' in w: not run"
+        "control 'b' in w, alpha = 0.2: rejected; positive control 'c' in w: not run"
     )
     assert verdict_counts(verdicts().assign(control="none")).endswith("1 not run; no controls")
 
@@ -296,7 +296,7 @@ def test_a_run_that_ended_differently_is_named(copy, finished):
     runs.to_parquet(copy / "runs.parquet", index=False)
     (comparison,) = compare(finished / "mine", copy)
     (line,) = comparison.outcomes
-    assert line.startswith("mine/hodge/n=100/responses=4/block=0:rdro: ok (1000 ok) -> error ")
+    assert line.startswith("mine/hodge/n=100/responses=4/block=0:rdro: ok (1000 ok) -> error RuntimeError: a fault (")
     assert not comparison.equal
 
 
