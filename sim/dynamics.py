@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -24,7 +25,18 @@ from theory import FiniteProblem, get_generator, total_variation
 from theory.checks import FloatArray, check_choice
 from theory.weighting import class_weights
 
-__all__ = ["Training", "TrainingRun", "TrainingSettings", "build_training", "check_training", "train"]
+__all__ = [
+    "TRAINING_RECORDS",
+    "Training",
+    "TrainingRun",
+    "TrainingSettings",
+    "build_training",
+    "check_training",
+    "train",
+]
+
+TRAINING_RECORDS = ("largest_gradient_norm", "diverged", "diverged_at")
+"""Metrics of the training rather than of its result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +95,17 @@ class TrainingRun(Outcome):
 
     policies: FloatArray
     target: FloatArray | None
+
+    def table(self) -> pd.DataFrame:
+        """Return the metrics as a long table: method, replicate, status, metric, value, exact.
+
+        What is recorded of the training itself (`TRAINING_RECORDS`) is a sound value also for runs that diverged or
+        did not converge: those rows have the status "ok", so that means and quantiles cover all runs.
+        """
+        table = super().table()
+        sound = table["metric"].isin(TRAINING_RECORDS) & (table["status"] != "error")
+        table["status"] = table["status"].mask(sound, "ok")
+        return table
 
 
 def build_training(settings: Mapping[str, Any]) -> Training:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sim import simulate
-from sim.dynamics import TrainingSettings, build_training, check_training, train
+from sim.dynamics import TRAINING_RECORDS, TrainingSettings, build_training, check_training, train
 from sim.log_linear import fit_log_linear
 from sim.sampling import Counts
 from theory import METHODS, class_weights, lipschitz_bound, loss_derivatives, population_target
@@ -153,6 +153,9 @@ def test_frozen_rows_do_not_disturb_others():
     assert np.isnan(mixed.policies[0]).all()
     assert mixed.metrics["diverged"].tolist() == [1.0, 0.0]
     assert 0 < mixed.metrics["diverged_at"][0] < 200 and np.isnan(mixed.metrics["diverged_at"][1])
+    rows = mixed.table().query("replicate == 0").set_index("metric")
+    assert set(rows.status[list(TRAINING_RECORDS)]) == {"ok"} and rows.value["diverged"] == 1.0
+    assert set(rows.status.drop(list(TRAINING_RECORDS))) == {"diverged"}
     assert np.isnan(mixed.metrics["tv_preferred"][0]) and np.isfinite(mixed.metrics["largest_gradient_norm"]).all()
 
 
@@ -181,6 +184,7 @@ def test_data_without_a_class_are_errors_and_disturb_no_others():
     assert run.status.tolist() == ["error", alone.status[0]]
     np.testing.assert_array_equal(run.policies[1], alone.policies[0])
     assert all(np.isnan(values[0]) for values in run.metrics.values())
+    assert set(run.table().query("replicate == 0").status) == {"error"}
 
 
 def test_clipping_shortens_the_step_and_not_the_record():
