@@ -19,6 +19,8 @@ from theory.stationarity import Branch, Cells, RelativeKullbackLeibler, branch_f
 __all__ = ["SimplexSolution", "minimise_over_simplex"]
 
 _MAX_STEPS = 200
+# Next to the edge of ddro's domain a rounding of the multiplier moves S by more than a rounding: up to 1e-10 was seen.
+_CONVERGED = 1e-9
 # S is a sum of K ratios, each with a relative error of a few eps.
 _TOLERANCE = 8.0 * np.finfo(float).eps
 
@@ -36,7 +38,7 @@ class SimplexSolution:
     residual : ndarray
         ``|S(lambda) - 1|`` before the final normalisation, shape (problems,).
     converged : ndarray of bool
-        Whether the residual reached rounding, shape (problems,).
+        Whether the residual is at most 1e-9, shape (problems,).
     iterations : int
         Newton steps of the slowest problem.
     """
@@ -131,7 +133,7 @@ def minimise_over_simplex(
         policy[rows], residual[rows] = better_policies(cells[rows], q[rows], policy[rows], residual[rows])
     total = policy.sum(axis=1, keepdims=True)
     policy = np.where(total > 0, policy / np.where(total > 0, total, 1.0), q)
-    return SimplexSolution(policy, multiplier, residual, residual <= 1e-10, iterations)
+    return SimplexSolution(policy, multiplier, residual, residual <= _CONVERGED, iterations)
 
 
 def _check_masses(

@@ -219,7 +219,7 @@ def test_changed_settings_name_difference_and_remedies(study, tmp_path, capsys):
 
 def test_a_missing_extra_names_its_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    message = refusal(capsys, "run", "consistency", "--output", tmp_path / "out")
+    message = refusal(capsys, "run", "arena", "--output", tmp_path / "out")
     assert "install it with: pip install 'relratio[data]'" in message
     assert not (tmp_path / "out").exists()
 
