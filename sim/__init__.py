@@ -13,8 +13,8 @@ _HOMES = {
     "Simulation": "sim.simulation",
     "World": "sim.worlds",
     "build_world": "sim.worlds",
-    "fit_rate": "sim.statistics",
-    "run_study": "sim.runner",
+    "fit_rate": "sim.statistics.rates",
+    "run_study": "sim.engine.runner",
     "simulate": "sim.simulation",
 }
 

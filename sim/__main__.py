@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "run" and (arguments.scheduler is None) == (arguments.backend == "dask"):
         parser.error("--backend dask and --scheduler ADDRESS go together")
     try:
-        from sim import commands  # here, as --help must not wait for what it imports
+        from sim.commands import actions  # here, as --help must not wait for what it imports
 
-        return int(getattr(commands, arguments.function)(arguments))
+        return int(getattr(actions, arguments.function)(arguments))
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"relratio-sim: {' '.join(str(error).split())}", file=sys.stderr)
         return _REFUSED

@@ -13,9 +13,10 @@ from sim.worlds import World
 from theory import FiniteProblem, NoTargetError, get_generator, population_target
 from theory.checks import FloatArray, check_choice, check_positive
 
-__all__ = ["METHODS", "Method", "estimate", "exact_target"]
+__all__ = ["DEFAULT_BETA", "METHODS", "Method", "estimate", "exact_target"]
 
-_DEFAULT_BETA = 0.1
+DEFAULT_BETA = 0.1
+"""beta of kto, dpo and ipo, as in `theory.population_target`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def _ratio_method(name: str) -> Callable[[Setting, FloatArray, MethodOptions], E
 
 def _beta(options: MethodOptions) -> float:
     """Return beta, or its default."""
-    return _DEFAULT_BETA if options.beta is None else check_positive(options.beta, "beta")
+    return DEFAULT_BETA if options.beta is None else check_positive(options.beta, "beta")
 
 
 METHODS: dict[str, Method] = {

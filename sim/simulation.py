@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sim.estimators import METHODS, estimate, exact_target
 from sim.options import MethodOptions, empirical_setting, population_weighting
+from sim.outcomes import Outcome
 from sim.sampling import Counts
 from sim.worlds import World
 from theory import Generator, asymptotic_kl, kl_divergence, nash_gap, relative_ratio, total_variation, win_rate
@@ -21,17 +21,13 @@ _SAME_POLICY = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Simulation:
+class Simulation(Outcome):
     """Replicated estimates of one method.
 
     Attributes
     ----------
-    method, label : str
-        Registry name, and the name in tables.
     policies : ndarray
         Shape (replicates, prompts, responses); NaN where a fit has no policy.
-    status : ndarray of str
-        "ok", "nonconverged", "diverged" or "error", shape (replicates,).
     target : ndarray or None
         The method's exact population target, shape (prompts, responses); None where it has none.
     metrics : dict of str to ndarray
@@ -46,30 +42,8 @@ class Simulation:
         p+ and `theory.asymptotic_kl` knows it.
     """
 
-    method: str
-    label: str
     policies: FloatArray
-    status: NDArray[np.str_]
     target: FloatArray | None
-    metrics: dict[str, FloatArray]
-    exact: dict[str, float]
-
-    def table(self) -> pd.DataFrame:
-        """Return the metrics as a long table: method, replicate, status, metric, value, exact."""
-        frames = [
-            pd.DataFrame(
-                {
-                    "method": self.label,
-                    "replicate": np.arange(len(values)),
-                    "status": self.status,
-                    "metric": name,
-                    "value": values,
-                    "exact": self.exact.get(name, np.nan),
-                }
-            )
-            for name, values in self.metrics.items()
-        ]
-        return pd.concat(frames, ignore_index=True)
 
 
 def simulate(
@@ -142,7 +116,7 @@ def simulate(
         exact["scaled_kl"] = limit
     if method == "rdro":
         metrics |= _unnormalised_metrics(counts, empirical_setting(world.problem, counts, method, options).alpha)
-    return Simulation(method, label or method, estimates.policies, estimates.status, target, metrics, exact)
+    return Simulation(method, label or method, estimates.status, metrics, exact, estimates.policies, target)
 
 
 def _policy_metrics(world: World, policies: FloatArray, target: FloatArray | None, n: int) -> dict[str, FloatArray]:

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from sim.kinds import Kind
-from sim.study import parse_study
+from sim.engine.kinds import Kind
+from sim.engine.study import parse_study
 from theory.checks import check_choice
 
 FAULTY = Kind("tests.sim.faulty_kind:build", "tests.sim.faulty_kind:check", "tests.sim.faulty_kind:estimate", block=10)

@@ -2,7 +2,7 @@
 
 import copy
 
-from sim.study import parse_study
+from sim.engine.study import parse_study
 
 _LAWS = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6], "alpha": 0.5}
 

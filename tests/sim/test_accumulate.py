@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, binomtest
 
-from sim.accumulate import CellAccumulator, clopper_pearson, keyed_bootstrap
-from sim.statistics import summarise
+from sim.statistics.accumulate import CellAccumulator, clopper_pearson, keyed_bootstrap
+from sim.statistics.summary import summarise
 
 
 def part(values, *, first=0, method="m", metric="tv", status="ok", exact=0.0):
@@ -137,7 +137,7 @@ def test_memory_grows_by_one_number_a_value():
     tracemalloc.start()
     for first in range(1000, 101_000, 1000):
         cell.add(part(values, first=first))
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/sim/accumulate.py")])
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/sim/statistics/accumulate.py")])
     tracemalloc.stop()
     held = sum(trace.size for trace in snapshot.traces)
     # Bytes a value: eight, one for the replicate, and the headers of one array for each thousand.

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from sim.claims import KINDS, check_claim, parse_claim
+from sim.claims.claim import KINDS, check_claim, parse_claim
 
 EVERY_KIND = """
 [[claims]]

@@ -8,12 +8,13 @@ import distributed
 import pandas as pd
 import pytest
 
-from sim import commands, simulation
+from sim import simulation
 from sim.__main__ import main
+from sim.commands import actions
+from sim.engine.store import digest
+from sim.engine.study import load_study, shipped_studies
 from sim.estimators import METHODS
 from sim.preferences import PREFERENCE_MODELS
-from sim.store import digest
-from sim.study import load_study, shipped_studies
 from tests.sim.command_line import ROOT, refusal, write_study
 from theory import GENERATORS
 
@@ -80,7 +81,7 @@ def test_run_writes_tables_and_a_second_run_is_up_to_date(study, tmp_path, capsy
 
 
 def test_no_name_means_all_studies(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "shipped_studies", lambda: ("loss_shapes", "ratio_shapes"))
+    monkeypatch.setattr(actions, "shipped_studies", lambda: ("loss_shapes", "ratio_shapes"))
     assert main(["run", "--output", str(tmp_path), "--jobs", "1"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["loss_shapes", "ratio_shapes"]
 

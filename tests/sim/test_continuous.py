@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.integrate import dblquad, quad
 
-from sim.continuous import CONTINUOUS_METHODS, build_continuous, check_continuous, estimate_ratio
-from sim.continuous_laws import SHAPES, ContinuousLaw
-from sim.ratio_networks import NetworkSettings, fit_networks
+from sim.continuous.laws import SHAPES, ContinuousLaw
+from sim.continuous.networks import NetworkSettings, fit_networks
+from sim.continuous.scenario import CONTINUOUS_METHODS, build_continuous, check_continuous, estimate_ratio
 
 WORLD = {"name": "bells", "dimension": 1, "separation": 1.0, "test_size": 2000, "reference_size": 500}
 QUICK = NetworkSettings(hidden=8, steps=60, patience=20, learning_rate=0.02, held_out=0.2)

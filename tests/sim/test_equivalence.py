@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from sim.equivalence import equivalence_p, holm
+from sim.statistics.equivalence import equivalence_p, holm
 
 
 @given(st.floats(-1.0, 1.0), st.floats(1e-3, 1.0))

@@ -13,11 +13,11 @@ import distributed
 import pandas as pd
 import pytest
 
-from sim import runner
-from sim.execution import execute
-from sim.kinds import KINDS
-from sim.runner import collect_study, run_study
-from sim.store import digest
+from sim.engine import runner
+from sim.engine.execution import execute
+from sim.engine.kinds import KINDS
+from sim.engine.runner import collect_study, run_study
+from sim.engine.store import digest
 from tests.sim.faulty_kind import FAULT_AT, FAULTY, faulty_study
 from tests.sim.small_study import small_study
 
@@ -80,7 +80,7 @@ def test_shards_are_collected_to_the_same_results(expected, tmp_path):
 
 
 def test_shards_may_run_at_the_same_time_and_the_same_one_not(expected, tmp_path):
-    code = "import sys; from sim.runner import run_study; from tests.sim.small_study import small_study\n"
+    code = "import sys; from sim.engine.runner import run_study; from tests.sim.small_study import small_study\n"
     code += f"run_study(small_study(), {str(tmp_path)!r}, shard=(int(sys.argv[1]), 2))"
     shards = [
         subprocess.Popen([sys.executable, "-c", code, str(i)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -170,8 +170,8 @@ def test_a_worker_of_a_cluster_that_dies_is_recorded(faulty, tmp_path):
 
 
 def test_no_worker_outlives_its_killed_parent(tmp_path):
-    code = "from sim.kinds import KINDS; from tests.sim.faulty_kind import FAULTY, faulty_study\n"
-    code += "from sim.runner import run_study; KINDS['faulty'] = FAULTY\n"
+    code = "from sim.engine.kinds import KINDS; from tests.sim.faulty_kind import FAULTY, faulty_study\n"
+    code += "from sim.engine.runner import run_study; KINDS['faulty'] = FAULTY\n"
     code += f"run_study(faulty_study('hangs'), {str(tmp_path)!r}, jobs=2)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True) as parent:
         try:

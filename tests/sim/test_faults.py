@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from sim.__main__ import main
-from sim.runner import run_study
-from sim.store import digest
-from sim.study import load_study
+from sim.engine.runner import run_study
+from sim.engine.store import digest
+from sim.engine.study import load_study
 from tests.sim.command_line import ROOT, command, refusal, run_command, status_rows, write_study
 
 KILLS = 20

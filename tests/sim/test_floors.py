@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
-from sim.floors import fit_floor
+from sim.statistics.floors import fit_floor
 
 N = np.array([300, 1000, 3000, 10_000, 30_000, 100_000])
 

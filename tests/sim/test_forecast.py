@@ -2,12 +2,12 @@
 
 import pytest
 
-from sim import forecast as module
 from sim import simulation
 from sim.__main__ import main
-from sim.forecast import Forecast, Stratum, forecast
-from sim.study import load_study
-from sim.tasks import study_tasks
+from sim.commands import forecast as module
+from sim.commands.forecast import Forecast, Stratum, forecast
+from sim.engine.study import load_study
+from sim.engine.tasks import study_tasks
 from tests.sim.command_line import write_study
 from tests.sim.small_study import small_study
 

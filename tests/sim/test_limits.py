@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.limits import OutOfTime, time_limit
+from sim.engine.limits import OutOfTime, time_limit
 
 
 def wait_in_python():
@@ -59,7 +59,7 @@ def test_no_limit_sets_no_alarm():
 def test_a_process_that_does_not_listen_ends_with_status_1(place):
     code = f"""
 import threading, time
-from sim.limits import time_limit
+from sim.engine.limits import time_limit
 def stuck():
     with time_limit(0.1):
         while True:

@@ -6,9 +6,9 @@ import pytest
 from scipy.optimize import curve_fit
 from scipy.stats import chi2
 
-from sim.accumulate import CellAccumulator, keyed_bootstrap
-from sim.rates import asymptotic_sizes, complete
-from sim.statistics import fit_rate, fit_rates
+from sim.statistics.accumulate import CellAccumulator, keyed_bootstrap
+from sim.statistics.rates import asymptotic_sizes, complete
+from sim.statistics.summary import fit_rate, fit_rates
 
 N = np.array([100, 300, 1000, 3000, 10_000])
 

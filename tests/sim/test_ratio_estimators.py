@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from sim.ratio_estimators import KernelRatio, fit_kliep, fit_rulsif, fit_ulsif, rulsif_score
+from sim.continuous.ratio_estimators import KernelRatio, fit_kliep, fit_rulsif, fit_ulsif, rulsif_score
 from theory import relative_from_direct
 
 FIXED = {"bandwidths": [0.8], "ridges": [0.1]}

@@ -11,14 +11,14 @@ import pytest
 
 from sim import simulation
 from sim.__main__ import main
-from sim.kinds import KINDS
-from sim.replay import replay_run
-from sim.results import open_results
-from sim.run_ids import run_id
-from sim.runner import run_study
-from sim.store import open_store
-from sim.study import load_study
-from sim.tasks import lost_task
+from sim.commands.replay import replay_run
+from sim.commands.results import open_results
+from sim.commands.run_ids import run_id
+from sim.engine.kinds import KINDS
+from sim.engine.runner import run_study
+from sim.engine.store import open_store
+from sim.engine.study import load_study
+from sim.engine.tasks import lost_task
 from tests.sim.command_line import refusal, write_study
 from tests.sim.faulty_kind import FAULT_AT, FAULTY, faulty_study
 from tests.sim.small_study import small_study

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from sim.__main__ import main
-from sim.comparison import compare
-from sim.results import open_results
-from sim.runner import run_study
-from sim.store import open_store
-from sim.study import load_study
-from sim.summaries import summary_text, verdict_counts
-from sim.tasks import lost_task, study_tasks
+from sim.commands.comparison import compare
+from sim.commands.results import open_results
+from sim.commands.summaries import summary_text, verdict_counts
+from sim.engine.runner import run_study
+from sim.engine.store import open_store
+from sim.engine.study import load_study
+from sim.engine.tasks import lost_task, study_tasks
 from tests.sim.command_line import refusal, status_rows, write_study
 
 COUNTS = ("tasks", "done", "failed", "not run", "damaged", "errors", "timeouts")

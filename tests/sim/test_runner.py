@@ -9,17 +9,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from sim import kinds, simulation, worlds
-from sim.claims import parse_claim
+from sim import simulation, worlds
+from sim.claims.claim import parse_claim
+from sim.engine import kinds
+from sim.engine.kinds import KINDS
+from sim.engine.runner import collect_study, run_study, study_tasks
+from sim.engine.seeds import SeedKey
+from sim.engine.statuses import STATUSES
+from sim.engine.store import digest
+from sim.engine.study import parse_study
 from sim.exact_tables import EXACT_TABLES
-from sim.kinds import KINDS
-from sim.runner import collect_study, run_study, study_tasks
-from sim.seeds import SeedKey
 from sim.simulation import simulate
-from sim.statistics import summarise
-from sim.statuses import STATUSES
-from sim.store import digest
-from sim.study import parse_study
+from sim.statistics.summary import summarise
 from sim.worlds import build_world
 from tests.sim.small_study import SMALL, small_study
 

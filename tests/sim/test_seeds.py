@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from sim.seeds import SeedKey
-from sim.tasks import study_tasks
+from sim.engine.seeds import SeedKey
+from sim.engine.tasks import study_tasks
 from tests.sim.small_study import small_study
 
 WORLD = {"name": "toy", "alpha": 0.5}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from sim.statistics import STATUSES, summarise
+from sim.statistics.summary import STATUSES, summarise
 
 
 def metrics(values, status="ok", **columns):

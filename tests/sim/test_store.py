@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sim.store import digest, open_store, parquet_bytes
+from sim.engine.store import digest, open_store, parquet_bytes
 
 SETTINGS = {"seed": 1, "profile": {"n": [10, 20], "replicates": 5}}
 TABLE = pa.table({"x": [1.5, 2.5]})
@@ -128,7 +128,7 @@ def test_settings_that_are_no_json_are_refused(folder):
 
 
 def test_a_second_process_is_refused_until_the_first_has_ended(folder):
-    code = "import sys; from pathlib import Path; from sim.store import open_store\n"
+    code = "import sys; from pathlib import Path; from sim.engine.store import open_store\n"
     code += f"with open_store(Path({str(folder)!r}), {SETTINGS!r}): print('open', flush=True); sys.stdin.read()"
     root = Path(__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True, cwd=root) as first:

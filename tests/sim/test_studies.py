@@ -2,12 +2,12 @@
 
 import pytest
 
+from sim.engine.kinds import KINDS
+from sim.engine.runner import run_study
+from sim.engine.study import PROFILES, load_study, shipped_studies
 from sim.estimators import METHODS
 from sim.exact_tables import EXACT_TABLES
-from sim.kinds import KINDS
 from sim.preferences import PREFERENCE_MODELS
-from sim.runner import run_study
-from sim.study import PROFILES, load_study, shipped_studies
 
 STUDIES = {name: load_study(name) for name in shipped_studies()}
 REPLICATED = [name for name, study in STUDIES.items() if study.kind != "exact"]

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+from sim.engine.kinds import KINDS
+from sim.engine.study import canonical_json, fingerprint, load_study, parse_study, shipped_studies, study_of_settings
+from sim.engine.study_checks import check_study
+from sim.engine.tasks import study_tasks
 from sim.estimators import METHODS
 from sim.exact_tables import EXACT_TABLES
-from sim.kinds import KINDS
-from sim.study import canonical_json, fingerprint, load_study, parse_study, shipped_studies, study_of_settings
-from sim.study_checks import check_study
-from sim.tasks import study_tasks
 from tests.sim.small_study import SMALL, small_study, small_table
 
 EXACT = {"name": "e", "kind": "exact", "question": "?", "table": "ratio_shapes", "parameters": {"alphas": [0.5]}}
@@ -202,8 +202,8 @@ def test_the_order_of_swept_settings_counts():
 
 def test_a_missing_torch_is_told_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "sim.dynamics", raising=False)
-    monkeypatch.delitem(sys.modules, "sim.descent", raising=False)
+    monkeypatch.delitem(sys.modules, "sim.dynamics.training", raising=False)
+    monkeypatch.delitem(sys.modules, "sim.dynamics.descent", raising=False)
     with pytest.raises(ImportError, match=re.escape("install it with: pip install 'relratio[networks]'")):
         KINDS["dynamics"].build({"name": "w"})
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from sim.accumulate import CellAccumulator, keyed_bootstrap
-from sim.claims import parse_claim
-from sim.equivalence import holm
-from sim.verdicts import judge
+from sim.claims.claim import parse_claim
+from sim.claims.verdicts import judge
+from sim.statistics.accumulate import CellAccumulator, keyed_bootstrap
+from sim.statistics.equivalence import holm
 
 N = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
 

@@ -123,7 +123,10 @@ def test_win_rate_works_prompt_by_prompt():
         (lambda: kl_divergence([0.5, 0.5], [1.0]), r"p and q must have the same shape"),
         (lambda: hellinger_distance([1.5, -0.5], [0.5, 0.5]), r"p must be finite and not negative, got -0\.5"),
         (lambda: win_rate([1.0, 0.0], [0.0, 1.0], [[0.5, 0.8], [0.3, 0.5]]), r"P_ij \+ P_ji = 1"),
-        (lambda: win_rate([1.0, 0.0], [0.0, 1.0], [[0.5, 0.8]]), r"preference must have shape \(2, 2\), or the last axes of it, got \(1, 2\)"),
+        (
+            lambda: win_rate([1.0, 0.0], [0.0, 1.0], [[0.5, 0.8]]),
+            r"preference must have shape \(2, 2\), or the last axes of it, got \(1, 2\)",
+        ),
         (lambda: nash_gap([1.0, 0.0], [[0.5, 1.2], [-0.2, 0.5]]), r"preference must satisfy P_ij >= 0"),
     ],
 )

@@ -1,0 +1,104 @@
+"""From parts to tables: parts are read one after the other, so that memory does not grow with the replicates."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from sim.claims.verdicts import judge
+from sim.engine.store import Store
+from sim.engine.study import StudyConfig
+from sim.engine.tasks import Task, metrics_schema, runs_of
+from sim.statistics.accumulate import CellAccumulator, keyed_bootstrap
+from sim.statistics.summary import fit_rates
+
+__all__ = ["collect"]
+
+_UNSAVED = ["metrics", "seconds"]  # of a run: the names of its metrics, and its time, which has a table of its own
+
+
+def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path], store: Store) -> None:
+    """Write the tables of a study: metrics, runs, timing, summary, rates and verdicts.
+
+    Parameters
+    ----------
+    study : StudyConfig
+        The study, for its claims.
+    tasks : sequence of Task
+        All its tasks, in order.
+    parts : mapping
+        The part of each task, by index.
+    store : Store
+        Where the tables go; the caller declares them complete.
+    """
+    found = {task.index: runs_of(parts[task.index]) for task in tasks}
+    runs = pd.DataFrame([run for task in tasks for run in found[task.index]])
+    known = _metrics_of_methods(runs, tasks[0].kind.metric)
+    cells = [list(cell) for _, cell in itertools.groupby(tasks, lambda task: task.columns)]
+    summaries, bootstrap = [], {}
+    with (
+        store.write_table("metrics", metrics_schema(tasks[0])) as writer,
+        tqdm(total=len(tasks), desc=f"{study.name}: tables", unit="part", disable=None) as bar,
+    ):
+        for cell in cells:
+            statistics = CellAccumulator(cell[0].key.stream("bootstrap"))
+            for task in cell:
+                rows = _rows(task, parts[task.index], found[task.index], known)
+                writer.write_table(rows)
+                statistics.add(rows.to_pandas(strings_to_categorical=True))
+                bar.update()
+            summaries.append(_with_columns(cell[0].columns, statistics.summary()))
+            bootstrap |= keyed_bootstrap(cell[0].columns, statistics.bootstrap_means())
+    summary = pd.concat(summaries, ignore_index=True)
+    shared = [*cells[0][0].columns, "method", "block", "replicates"]
+    tables = {
+        "runs": runs.drop(columns=_UNSAVED),
+        "timing": runs[[*shared, "seconds"]],
+        "summary": summary,
+        "rates": fit_rates(summary, bootstrap),
+        "verdicts": judge(study.claims, summary, bootstrap),
+    }
+    for name, table in tables.items():
+        store.save_table(name, pa.Table.from_pandas(table, preserve_index=False))
+
+
+def _metrics_of_methods(runs: pd.DataFrame, fallback: str) -> dict[str, list[str]]:
+    """Return the metrics of each method, in the order of appearance; a method that failed everywhere told none."""
+    known: dict[str, dict[str, None]] = {}
+    for method, names in zip(runs["method"], runs["metrics"], strict=True):
+        known.setdefault(method, {}).update(dict.fromkeys(names))
+    return {method: list(names) or [fallback] for method, names in known.items()}
+
+
+def _rows(task: Task, part: Path, runs: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[str]]) -> pa.Table:
+    """Return the metrics of a part; each replicate of a method that failed is a failure in all its metrics."""
+    schema = metrics_schema(task)
+    frames = [
+        pd.DataFrame(
+            {
+                **task.columns,
+                "method": run["method"],
+                "replicate": np.arange(task.first, task.first + task.replicates),
+                "status": run["status"],
+                "metric": metric,
+                "value": np.nan,
+                "exact": np.nan,
+            }
+        )
+        for run in runs
+        if run["status"] != "ok"
+        for metric in known[run["method"]]
+    ]
+    failed = [pa.Table.from_pandas(frame, schema=schema, preserve_index=False) for frame in frames]
+    return pa.concat_tables([pq.read_table(part).replace_schema_metadata(None), *failed])
+
+
+def _with_columns(columns: Mapping[str, Any], table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with columns of constant values before its own."""
+    return table.assign(**columns)[[*columns, *table.columns]]

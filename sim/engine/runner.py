@@ -1,0 +1,250 @@
+"""Running studies: only what is missing is computed, and the tables are equal however the work was done."""
+
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from sim.engine.collect import collect
+from sim.engine.execution import check_execution, execute
+from sim.engine.store import Store, open_store, parquet_bytes
+from sim.engine.study import StudyConfig, fingerprint, load_study
+from sim.engine.study_checks import check_study
+from sim.engine.tasks import Task, failures_of, run_task, study_tasks
+from sim.exact_tables import EXACT_TABLES
+from sim.preferences.arguments import check_integer
+
+__all__ = ["StudyResult", "Task", "collect_study", "run_study", "run_task", "study_tasks"]
+
+_SHOWN_TASKS = 10
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What became of a study, or of one of its shards.
+
+    Attributes
+    ----------
+    study : str
+        Name.
+    folder : Path
+        Where its tables are.
+    tasks, computed : int
+        Number of tasks, and how many of them this call computed; 0 when all were there.
+    errors : tuple of str
+        One line for each method that raised or timed out in a task; such tasks are tried again by the next call.
+    """
+
+    study: str
+    folder: Path
+    tasks: int
+    computed: int
+    errors: tuple[str, ...] = ()
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a result table, such as "summary"."""
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+
+def run_study(
+    config: StudyConfig | str | Path,
+    output: str | Path,
+    *,
+    profile: str = "quick",
+    jobs: int = 1,
+    backend: str = "processes",
+    scheduler: str | None = None,
+    timeout: float | None = None,
+    shard: tuple[int, int] | None = None,
+) -> StudyResult:
+    """Run a study, or what is missing of it, and write its tables.
+
+    The results depend neither on `jobs`, `backend` and `shard`, nor on how often a run was cut short.
+
+    Parameters
+    ----------
+    config : StudyConfig, str or Path
+        A study, or what `sim.engine.study.load_study` accepts.
+    output : str or Path
+        Folder of results; the study gets a folder of its name in it.
+    profile : {"smoke", "quick", "paper"}
+        Size.
+    jobs : int
+        Processes of this machine, at least 1.
+    backend : {"processes", "dask"}
+        Where tasks run.
+    scheduler : str, optional
+        Address of the Dask scheduler, such as "tcp://host:8786", for the backend dask.
+    timeout : float, optional
+        Seconds, greater than 0, that one method may take for one task; what takes longer is recorded as "timeout".
+        Default no limit.
+    shard : pair of int, optional
+        ``(i, N)`` with 0 <= i < N: compute the tasks i, i + N, i + 2 N, ... alone, without tables. Shards may run at
+        the same time, on any machines that share the folder; `collect_study` makes the tables.
+
+    Returns
+    -------
+    StudyResult
+        Where the tables are, and which tasks failed.
+
+    Raises
+    ------
+    ValueError, ImportError
+        If the study or an argument is not valid, or the folder holds results of other settings or versions.
+    OSError
+        If the folder cannot be written, or another process writes to it, or the Dask scheduler is out of reach.
+    KeyboardInterrupt
+        If the user interrupts; what is saved, and how to go on, is the message.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = run_study("class_weighting", folder, profile="smoke")
+    ...     summary = result.table("summary").query("metric == 'tv_preferred' and alpha == 0.2")
+    >>> summary[["method", "mean", "exact"]].round(2).to_dict("list")
+    {'method': ['balanced', 'pooled'], 'mean': [0.01, 0.34], 'exact': [0.0, 0.34]}
+    """
+    study = config if isinstance(config, StudyConfig) else load_study(config)
+    check_execution(jobs, backend, scheduler, timeout)
+    _check_shard(shard)
+    check_study(study, profile)
+    folder = Path(output) / study.name
+    tasks = study_tasks(study, profile)
+    if shard is not None:
+        tasks = tasks[shard[0] :: shard[1]]
+    if study.kind == "exact":  # no tasks: a table, which with shards is made when they are collected
+        return _run_exact(study, folder, profile) if shard is None else StudyResult(study.name, folder, 0, 0)
+    with open_store(folder, study.settings(profile), shard) as store:
+        parts = store.parts(None if shard is None else {task.index for task in tasks})
+        failures = {index: failures_of(part) for index, part in parts.items()}
+        missing = [task for task in tasks if failures.get(task.index, True)]
+        with _told(store, study, profile, len(tasks)):
+            if missing:
+                store.discard_tables()
+                results = execute(missing, jobs=jobs, backend=backend, scheduler=scheduler, timeout=timeout)
+                computed = _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks))
+                parts |= computed
+                failures |= {index: failures_of(part) for index, part in computed.items()}
+            if shard is None:
+                _collect(study, tasks, parts, store)
+    errors = tuple(line for task in tasks for line in failures[task.index])
+    return StudyResult(study.name, folder, len(tasks), len(missing), errors)
+
+
+def collect_study(config: StudyConfig | str | Path, output: str | Path, profile: str = "quick") -> StudyResult:
+    """Make the tables of a study whose tasks were computed by shards; an exact study is computed here.
+
+    Parameters
+    ----------
+    config, output, profile
+        As of `run_study`.
+
+    Returns
+    -------
+    StudyResult
+        As of `run_study`; no task is computed.
+
+    Raises
+    ------
+    ValueError
+        If tasks are missing, which are named, or the folder holds results of other settings.
+    OSError
+        If the folder cannot be written, or another process, such as a shard, writes to it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for i in (0, 1):
+    ...         shard = run_study("class_weighting", folder, profile="smoke", shard=(i, 2))
+    ...     len(collect_study("class_weighting", folder, "smoke").table("summary").query("metric == 'tv_target'"))
+    10
+    """
+    study = config if isinstance(config, StudyConfig) else load_study(config)
+    tasks, folder = study_tasks(study, profile), Path(output) / study.name
+    if study.kind == "exact":
+        return _run_exact(study, folder, profile)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"tables must be made of tasks that shards have computed, got none in {folder}")
+    with open_store(folder, study.settings(profile)) as store:
+        parts = store.parts()
+        missing = [task for task in tasks if task.index not in parts]
+        if missing:
+            more = f" and {len(missing) - _SHOWN_TASKS} more" if len(missing) > _SHOWN_TASKS else ""
+            shown = ", ".join(map(str, missing[:_SHOWN_TASKS]))
+            raise ValueError(
+                f"tables must be made of all {len(tasks)} tasks of {study.name} ({profile}), got none for "
+                f"{len(missing)} of them: {shown}{more}"
+            )
+        with _told(store, study, profile, len(tasks)):
+            _collect(study, tasks, parts, store)
+    errors = tuple(line for task in tasks for line in failures_of(parts[task.index]))
+    return StudyResult(study.name, folder, len(tasks), 0, errors)
+
+
+def _check_shard(shard: tuple[int, int] | None) -> None:
+    """Raise unless a shard is one of a number of shards."""
+    if shard is not None:
+        number, total = shard
+        check_integer("number of shards", total, 1)
+        if check_integer("shard", number, 0) >= total:
+            raise ValueError(f"shard must be one of 0, ..., {total - 1}, got {number}")
+
+
+def _run_exact(study: StudyConfig, folder: Path, profile: str) -> StudyResult:
+    """Compute an exact table, and save it unless it is there as it is."""
+    # First: a parameter that the table refuses must not leave a folder behind that refuses its correction.
+    table = pa.Table.from_pandas(EXACT_TABLES[study.table](**study.parameters), preserve_index=False)
+    content = hashlib.sha256(parquet_bytes(table)).hexdigest()
+    with open_store(folder, study.settings(profile)) as store:
+        changed = not store.tables_are_complete(content)
+        if changed:
+            store.discard_tables()
+            store.save_table("table", table)
+            store.finish_tables(content)
+    return StudyResult(study.name, folder, 1, int(changed))
+
+
+def _save(
+    results: Generator[tuple[int, bytes], None, None], store: Store, title: str, missing: int, total: int
+) -> dict[int, Path]:
+    """Save each result as soon as it is there, and return the parts."""
+    parts = {}
+    with (
+        tqdm(total=total, initial=total - missing, desc=title, unit="task", disable=None) as bar,
+        closing(results),
+    ):
+        for index, content in results:
+            parts[index] = store.save_part(index, content)
+            bar.update()
+    return parts
+
+
+def _collect(study: StudyConfig, tasks: Sequence[Task], parts: dict[int, Path], store: Store) -> None:
+    """Make the tables, unless they are there and the claims that they judge are the study's."""
+    claims = fingerprint([asdict(claim) for claim in study.claims])
+    if not store.tables_are_complete(claims):
+        store.discard_tables()
+        collect(study, tasks, parts, store)
+        store.finish_tables(claims)
+
+
+@contextmanager
+def _told(store: Store, study: StudyConfig, profile: str, total: int) -> Iterator[None]:
+    """Tell a user whose run is cut short what is saved and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as stop:
+        saved = (
+            f"{store.saved_parts()} of {total} tasks of {study.name} ({profile}) are saved in {store.folder}; "
+            "the same command goes on from there"
+        )
+        if isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(saved) from stop
+        raise OSError(f"{stop}; {saved}") from stop

@@ -1,0 +1,288 @@
+"""Tasks: the blocks of replicates that a study is cut into, and what a worker makes of one."""
+
+import itertools
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
+
+from sim.engine.kinds import KINDS, Kind
+from sim.engine.limits import OutOfTime, time_limit
+from sim.engine.seeds import SeedKey
+from sim.engine.statuses import STATUSES
+from sim.engine.store import parquet_bytes
+from sim.engine.study import Cell, MethodConfig, StudyConfig, canonical_json, load_study
+
+__all__ = ["Task", "failures_of", "lost_task", "metrics_schema", "run_task", "runs_of", "study_tasks"]
+
+# Columns of metrics beside those that all rows of a task share.
+_OWN = {"method": str, "replicate": int, "status": str, "metric": str, "value": float, "exact": float}
+_T = TypeVar("_T")
+_RUNS = b"relratio.runs"  # where a part's Parquet metadata keep what became of each method
+
+
+@dataclass(frozen=True)
+class Task:
+    """A block of replicates of all methods in one cell, on the same data.
+
+    Attributes
+    ----------
+    index : int
+        Place in the study, which orders the results.
+    study : str
+        Name of the study.
+    kind : Kind
+        Who builds the world and estimates.
+    cell : Cell
+        World, sample size and methods.
+    key : SeedKey
+        Key of the random streams.
+    first, replicates : int
+        First replicate and number of replicates.
+    """
+
+    index: int
+    study: str
+    kind: Kind
+    cell: Cell
+    key: SeedKey
+    first: int
+    replicates: int
+
+    @property
+    def methods(self) -> tuple[MethodConfig, ...]:
+        """Return what is estimated."""
+        return self.cell.methods
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return the columns that all rows of the task share."""
+        return {"study": self.study, "world": self.cell.world["name"], "n": self.cell.n} | self.cell.vary
+
+    def __str__(self) -> str:
+        """Return the task as messages name it."""
+        place = ", ".join(f"{name} = {value}" for name, value in ({"n": self.cell.n} | self.cell.vary).items())
+        return f"{self.index} ({self.cell.world['name']}, {place}, block {self.key.block})"
+
+
+def study_tasks(config: StudyConfig | str | Path, profile: str) -> list[Task]:
+    """Return the tasks of a study in the order of its results; an exact study has none.
+
+    Parameters
+    ----------
+    config : StudyConfig, str or Path
+        A study, or what `sim.engine.study.load_study` accepts.
+    profile : {"smoke", "quick", "paper"}
+        Size.
+
+    Returns
+    -------
+    list of Task
+        Cells in order, each cut into blocks of the kind's size.
+
+    Raises
+    ------
+    ValueError
+        If the study is not valid, or has no such profile.
+
+    Examples
+    --------
+    >>> [(task.cell.world["alpha"], task.replicates) for task in study_tasks("class_weighting", "smoke")][:2]
+    [(0.05, 50), (0.2, 50)]
+    """
+    study = config if isinstance(config, StudyConfig) else load_study(config)
+    if study.kind == "exact":
+        return []
+    kind, replicates = KINDS[study.kind], study.profile(profile).replicates
+    blocks = list(enumerate(range(0, replicates, kind.block)))
+    return [
+        Task(
+            index,
+            study.name,
+            kind,
+            cell,
+            SeedKey.of(study.seed, cell.world, cell.n, block),
+            first,
+            min(kind.block, replicates - first),
+        )
+        for index, (cell, (block, first)) in enumerate(itertools.product(study.cells(profile), blocks))
+    ]
+
+
+def run_task(task: Task, timeout: float | None = None) -> tuple[int, bytes]:
+    """Run a task: the same data for all methods; what raises or takes too long is recorded, not lost.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    timeout : float, optional
+        Seconds that drawing the data, and each method, may take; see `sim.engine.limits.time_limit`.
+
+    Returns
+    -------
+    int
+        The task's index.
+    bytes
+        A Parquet file of metrics, with the runs in its metadata.
+
+    Raises
+    ------
+    ImportError
+        If this machine lacks a package that the kind needs.
+
+    Examples
+    --------
+    >>> index, part = run_task(study_tasks("class_weighting", "smoke")[3])
+    >>> index, pd.read_parquet(pa.BufferReader(part))["method"].unique().tolist()
+    (3, ['balanced', 'pooled'])
+    """
+    task.kind.load()
+    with threadpool_limits(limits=1):  # processes are the parallelism; BLAS threads would fight over the same cores
+        frames, runs = _run_methods(task, timeout)
+    return task.index, _part(task, frames, runs)
+
+
+def lost_task(task: Task, status: str, message: str) -> tuple[int, bytes]:
+    """Return the part of a task whose worker did not live to tell: every method has the given status.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    status : {"error", "timeout"}
+        What became of it.
+    message : str
+        Why.
+
+    Returns
+    -------
+    int
+        The task's index.
+    bytes
+        A Parquet file without rows, with the runs in its metadata.
+    """
+    runs = [_run_row(task, method, None, (status, message), 0.0) for method in task.methods]
+    return task.index, _part(task, [], runs)
+
+
+def runs_of(part: Path) -> list[dict[str, Any]]:
+    """Return the runs in the metadata of a saved part."""
+    return list(json.loads(pq.read_metadata(part).metadata[_RUNS]))
+
+
+def failures_of(part: Path) -> list[str]:
+    """Return one line for each method that raised or timed out in a saved part."""
+    return [
+        f"{run['method']} in {run['world']} at n = {run['n']}, seed key {run['seed_key']}: {run['message']}"
+        for run in runs_of(part)
+        if run["status"] != "ok"
+    ]
+
+
+def metrics_schema(task: Task) -> pa.Schema:
+    """Return the columns of metrics with their types, which do not depend on what a task found."""
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    shared = {name: types[type(value)] for name, value in task.columns.items()}
+    return pa.schema(shared | {name: types[kind] for name, kind in _OWN.items()})
+
+
+def _part(task: Task, frames: list[pd.DataFrame], runs: list[dict[str, Any]]) -> bytes:
+    """Return metrics and runs as the bytes of a Parquet file."""
+    schema = metrics_schema(task)
+    metrics = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=schema.names)
+    table = pa.Table.from_pandas(metrics.assign(**task.columns)[schema.names], schema=schema, preserve_index=False)
+    return parquet_bytes(table.replace_schema_metadata({_RUNS: json.dumps(runs)}))
+
+
+def _run_methods(task: Task, timeout: float | None) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
+    """Return the metrics of a task, and one run for each method."""
+    frames, runs = [], []
+    drawn, no_data = _attempt(lambda: _draw(task), timeout)
+    for method in task.methods:
+        started = time.perf_counter()
+        frame, failure = None, no_data
+        if drawn is not None:
+            frame, failure = _attempt(lambda method=method: _estimate(task, method, *drawn), timeout)
+        if frame is not None:
+            frames.append(frame)
+        runs.append(_run_row(task, method, frame, failure, time.perf_counter() - started))
+    return frames, runs
+
+
+def _attempt(step: Callable[[], _T], timeout: float | None) -> tuple[_T | None, tuple[str, str] | None]:
+    """Return what a step returns, or status and message of its failure: told under its own name, never swallowed."""
+    try:
+        with time_limit(timeout):
+            return step(), None
+    except OutOfTime as stop:
+        return None, ("timeout", str(stop))
+    except Exception as error:  # noqa: BLE001 -- recorded, with the seed that repeats it
+        return None, ("error", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _draw(task: Task) -> tuple[Any, Any]:
+    """Return the world of a task and its data."""
+    world = _world(task.kind, canonical_json(task.cell.world))
+    return world, world.sample(task.cell.n, task.replicates, task.key.stream("data"))
+
+
+def _estimate(task: Task, method: MethodConfig, world: Any, data: Any) -> pd.DataFrame:
+    """Return a method's metrics."""
+    # A stream of its own: no method's randomness depends on which others run.
+    rng = task.key.stream(f"method {method.label}")
+    table = task.kind.estimate(
+        world,
+        method.method,
+        task.cell.n,
+        task.replicates,
+        rng,
+        label=method.label,
+        data=data,
+        options=method.options,
+    ).table()
+    return table.assign(replicate=table["replicate"] + task.first)
+
+
+def _run_row(
+    task: Task, method: MethodConfig, frame: pd.DataFrame | None, failure: tuple[str, str] | None, seconds: float
+) -> dict[str, Any]:
+    """Return what became of a method in a task; a method that failed counts all its replicates as failed."""
+    status, message = failure or ("ok", "")
+    counted = dict.fromkeys(STATUSES, 0)
+    names: list[str] = []
+    if frame is None:
+        counted[status] = task.replicates
+    else:
+        names = frame["metric"].unique().tolist()
+        counted |= frame.loc[frame["metric"] == names[0], "status"].value_counts().to_dict()
+    return {
+        **task.columns,
+        "method": method.label,
+        "block": task.key.block,
+        "first_replicate": task.first,
+        "replicates": task.replicates,
+        "status": status,
+        "message": message,
+        "seed_key": str(task.key),
+        **counted,
+        "python": platform.python_version(),
+        **task.kind.versions(),
+        "seconds": seconds,
+        "metrics": names,
+    }
+
+
+@lru_cache(maxsize=64)
+def _world(kind: Kind, settings: str) -> Any:
+    """Build a world once in each process."""
+    return kind.build(json.loads(settings))

@@ -1,0 +1,322 @@
+"""Statistics of one cell, gathered part by part: exact moments, quantiles, shares of statuses, a cluster bootstrap."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import betaincinv, stdtrit
+from scipy.stats import binom
+
+from sim.preferences.arguments import check_integer, check_rng
+from theory.checks import FloatArray
+
+__all__ = [
+    "STATUSES",
+    "CellAccumulator",
+    "Group",
+    "SeriesAccumulator",
+    "clopper_pearson",
+    "groups_of",
+    "keyed_bootstrap",
+]
+
+STATUSES = ("ok", "nonconverged", "diverged", "error", "timeout")
+_COLUMNS = ("method", "replicate", "status", "metric", "value", "exact")
+_BATCH = 1000  # replicates whose bootstrap weights are in memory at once: 4 MB at 500 draws
+
+
+class SeriesAccumulator:
+    """The values of one metric of one method in one cell; 8 bytes a value used, nothing for the others."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(len(STATUSES), dtype=np.int64)
+        self._values: list[FloatArray] = []
+        self._exact: float | None = None
+
+    def add(self, group: "Group") -> None:
+        """Add what one part knows of the series."""
+        self._counts += group.counts
+        self._values.append(group.values)
+        self._exact = group.exact if self._exact is None else self._exact
+
+    def row(self) -> dict[str, Any]:
+        """Return the numbers of one row of a summary, see `sim.statistics.summary.summarise`."""
+        used = np.sort(np.concatenate(self._values)) if self._values else np.empty(0)
+        self._values = [used]  # sums of sorted values do not depend on the order of the parts
+        replicates = int(self._counts.sum())
+        failed = replicates - int(self._counts[0])
+        low, high = clopper_pearson(failed, replicates)
+        return {
+            "replicates": replicates,
+            **{
+                f"share_{name}": count / replicates for name, count in zip(STATUSES, self._counts.tolist(), strict=True)
+            },
+            "share_failed": failed / replicates,
+            "share_failed_low": low,
+            "share_failed_high": high,
+            "finite": len(used),
+            **_moments(used),
+            **_quantiles(used),
+            "exact": pd.NA if self._exact is None else self._exact,
+        }
+
+
+class CellAccumulator:
+    """Statistics of one cell (a world at one sample size), to which parts are added one after the other.
+
+    Memory is 8 bytes for each value used and one for each replicate, and grows with nothing else.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the bootstrap weights; one stream for each cell, as cells hold independent data.
+    draws : int
+        Bootstrap draws, at least 0; none are made at 0.
+
+    Notes
+    -----
+    The bootstrap is Poisson's: in every draw each replicate (data set) weighs an independent Poisson(1) number, one
+    for all methods and metrics, because methods see the same data and their errors are dependent. A contrast of two
+    methods, draw by draw, is therefore a paired one. The bootstrapped mean is the weighted sum over the weighted count
+    of values used. Therefore all rows of a replicate must come in the same part.
+
+    References
+    ----------
+    .. [1] Poisson bootstrap: Hanley and MacGibbon (2006), "Creating non-parametric bootstrap samples using Poisson
+       frequencies", Computer Methods and Programs in Biomedicine 83.
+
+    Examples
+    --------
+    >>> part = {"method": "m", "replicate": [0, 1], "status": "ok", "metric": "tv", "value": [1.0, 3.0], "exact": 0.0}
+    >>> cell = CellAccumulator(np.random.default_rng(0), draws=100)
+    >>> cell.add(pd.DataFrame(part))
+    >>> cell.summary()[["method", "metric", "replicates", "mean", "max"]]
+      method metric  replicates  mean  max
+    0      m     tv           2   2.0  3.0
+    >>> cell.bootstrap_means()["m", "tv"].shape
+    (100,)
+    """
+
+    def __init__(self, rng: np.random.Generator, draws: int = 500) -> None:
+        self._rng = check_rng(rng)
+        self._draws = check_integer("draws", draws, 0)
+        self._series: dict[tuple[Any, ...], SeriesAccumulator] = {}
+        self._sums: dict[tuple[Any, ...], FloatArray] = {}
+        self._weights: dict[tuple[Any, ...], FloatArray] = {}
+        self._seen = np.zeros(0, dtype=bool)
+
+    def add(self, part: pd.DataFrame) -> None:
+        """Add the rows of one part.
+
+        Parameters
+        ----------
+        part : DataFrame
+            Columns method, replicate (its number, at least 0), status, metric, value and exact (NaN where there is no
+            target); other columns are ignored.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, a status is unknown, or a replicate came with an earlier part.
+        """
+        absent = [column for column in _COLUMNS if column not in part]
+        if absent:
+            raise ValueError(f"a part must have the columns {', '.join(_COLUMNS)}; got none called {absent[0]}")
+        replicates, position = np.unique(part["replicate"].to_numpy(), return_inverse=True)
+        self._see(replicates)
+        columns = []
+        groups = list(groups_of(part, ["method", "metric"]))
+        for group in groups:
+            self._series.setdefault(group.key, SeriesAccumulator()).add(group)
+            column = np.zeros((2, len(replicates)))
+            column[:, position[group.used]] = group.values, np.ones(len(group.values))
+            columns.append(column)
+        if self._draws and groups:
+            self._add_draws([group.key for group in groups], np.concatenate(columns).T)
+
+    def _see(self, replicates: NDArray[np.int64]) -> None:
+        """Note the replicates of a part, or raise if one was there before."""
+        missing = max(int(replicates.max(initial=-1)) + 1 - len(self._seen), 0)
+        self._seen = np.concatenate([self._seen, np.zeros(missing, dtype=bool)])
+        if self._seen[replicates].any():
+            twice = replicates[self._seen[replicates]][0]
+            raise ValueError(f"a part must hold all rows of its replicates, got {twice} that came with an earlier part")
+        self._seen[replicates] = True
+
+    def _add_draws(self, names: list[tuple[Any, ...]], columns: FloatArray) -> None:
+        """Add weighted values and weighted counts; `columns` alternate between values and indicators of use."""
+        totals = np.zeros((self._draws, columns.shape[1]))
+        for start in range(0, len(columns), _BATCH):
+            batch = columns[start : start + _BATCH]
+            totals += self._rng.poisson(1.0, (self._draws, len(batch))).astype(np.float64) @ batch
+        for i, name in enumerate(names):
+            self._sums[name] = self._sums.get(name, 0.0) + totals[:, 2 * i]
+            self._weights[name] = self._weights.get(name, 0.0) + totals[:, 2 * i + 1]
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row for each method and metric, in order of appearance, see `sim.statistics.summary.summarise`."""
+        rows = [
+            {"method": method, "metric": metric} | series.row() for (method, metric), series in self._series.items()
+        ]
+        table = pd.DataFrame(rows)
+        return table.assign(exact=table["exact"].astype("Float64")) if rows else table
+
+    def bootstrap_means(self) -> dict[tuple[Any, ...], FloatArray]:
+        """Return the bootstrapped means of each (method, metric), shape (draws,); NaN in draws that weigh no value."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {name: self._sums[name] / self._weights[name] for name in self._sums}
+
+
+def keyed_bootstrap(
+    cell: Mapping[str, Any], means: Mapping[tuple[Any, ...], FloatArray]
+) -> dict[tuple[Any, ...], FloatArray]:
+    """Return a cell's bootstrapped means under keys that are unique in a study.
+
+    Parameters
+    ----------
+    cell : mapping
+        The columns that all rows of the cell share, in the order of the summary: study, world, n, swept settings.
+    means : mapping
+        From `CellAccumulator.bootstrap_means`.
+
+    Returns
+    -------
+    dict
+        Keys (study, world, n, *swept, method, metric); the union over cells is what
+        `sim.statistics.rates.fit_rates` and `sim.claims.verdicts.judge` take as `bootstrap`.
+
+    Examples
+    --------
+    >>> means = {("rdro", "tv_target"): np.array([0.1, 0.2])}
+    >>> list(keyed_bootstrap({"study": "s", "world": "w", "n": 100, "alpha": 0.5}, means))
+    [('s', 'w', 100, 0.5, 'rdro', 'tv_target')]
+    """
+    return {(*cell.values(), *name): values for name, values in means.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The rows of one key of a long table.
+
+    Attributes
+    ----------
+    key : tuple
+        Values of the key's columns.
+    counts : ndarray of int
+        How often each of `STATUSES` occurs.
+    used : ndarray of int
+        Positions in the table of the finite values with status "ok".
+    values : ndarray
+        These values.
+    exact : float or None
+        The first exact value, None without one.
+    """
+
+    key: tuple[Any, ...]
+    counts: NDArray[np.int64]
+    used: NDArray[np.intp]
+    values: FloatArray
+    exact: float | None
+
+
+def groups_of(table: pd.DataFrame, keys: list[str]) -> Iterator[Group]:
+    """Yield the groups of a long table in order of appearance, or raise if a status is unknown."""
+    codes, names = pd.factorize(table["status"], use_na_sentinel=False)
+    for name in names:
+        if name not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {name!r}")
+    status = np.array([STATUSES.index(name) for name in names], dtype=np.int64)[codes]
+    value, exact = (table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("value", "exact"))
+    number = table.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    bounds = np.flatnonzero(np.diff(number[order], prepend=-1, append=number.max(initial=-1) + 1))
+    heads = table[keys].iloc[order[bounds[:-1]]].itertuples(index=False, name=None)
+    for key, start, stop in zip(heads, bounds[:-1], bounds[1:], strict=True):
+        rows = order[start:stop]
+        used = rows[(status[rows] == 0) & np.isfinite(value[rows])]
+        known = exact[rows][np.isfinite(exact[rows])]
+        counts = np.bincount(status[rows], minlength=len(STATUSES))
+        yield Group(key, counts, used, value[used], float(known[0]) if len(known) else None)
+
+
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a binomial probability.
+
+    Its ends are the probabilities under which the tail beyond the number observed is ``(1 - level) / 2``, quantiles
+    of beta laws; it covers at least `level`.
+
+    Parameters
+    ----------
+    successes, trials : int
+        0 <= successes <= trials, trials >= 1.
+    level : float
+        Coverage, in (0, 1).
+
+    Returns
+    -------
+    low, high : float
+        Ends of the interval; 0 without a success, 1 without a failure.
+
+    References
+    ----------
+    .. [1] Clopper and Pearson (1934), Biometrika 26.
+
+    Examples
+    --------
+    >>> low, high = clopper_pearson(0, 100)
+    >>> low, round(high, 4)
+    (0.0, 0.0362)
+    """
+    tail = (1.0 - level) / 2.0
+    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, trials - successes, 1.0 - tail)) if successes < trials else 1.0
+    return low, high
+
+
+def _moments(used: FloatArray) -> dict[str, float]:
+    """Return mean, standard error and the 95 % interval of the mean: Clopper-Pearson's for values 0 and 1, else t's."""
+    finite = len(used)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(used.mean()) if finite else math.nan
+        error = float(used.std(ddof=1)) / math.sqrt(finite) if finite > 1 else math.nan
+    if finite and np.isin(used, (0.0, 1.0)).all():
+        low, high = clopper_pearson(int(used.sum()), finite)
+    else:
+        half = float(stdtrit(finite - 1, 0.975)) * error if finite > 1 else math.nan
+        low, high = mean - half, mean + half
+    return {"mean": mean, "standard_error": error, "low": low, "high": high}
+
+
+def _quantiles(used: FloatArray) -> dict[str, float]:
+    """Return quantiles of sorted values, order-statistic intervals of two of them, and the largest value."""
+    if not len(used):
+        return dict.fromkeys(
+            ("median", "median_low", "median_high", "q025", "q975", "q975_low", "q975_high", "max"), math.nan
+        )
+    low, median, high = np.quantile(used, [0.025, 0.5, 0.975]).tolist()
+    padded = np.concatenate([[-np.inf], used, [np.inf]])
+    (median_low, median_high), (high_low, high_high) = (padded[list(_ranks(len(used), q))] for q in (0.5, 0.975))
+    return {
+        "median": median,
+        "median_low": float(median_low),
+        "median_high": float(median_high),
+        "q025": low,
+        "q975": high,
+        "q975_low": float(high_low),
+        "q975_high": float(high_high),
+        "max": float(used[-1]),
+    }
+
+
+@lru_cache(maxsize=1024)
+def _ranks(values: int, quantile: float) -> tuple[int, int]:
+    """Return the ranks of the order statistics that hold a quantile with probability 95 %; 0 or values + 1: none do.
+
+    The number of values below the quantile is binomial.
+    """
+    return int(binom.ppf(0.025, values, quantile)), int(binom.ppf(0.975, values, quantile)) + 1
