@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sim.commands.layout import number
 from sim.commands.results import Results, find_results
-from sim.commands.run_ids import run_id, swept_of_run
+from sim.engine.run_ids import run_id, swept_of_run
 from sim.statistics.accumulate import STATUSES
 from theory.checks import FloatArray
 

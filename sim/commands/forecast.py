@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from sim.commands.layout import duration
 from sim.engine.study import StudyConfig, canonical_json, load_study
 from sim.engine.study_checks import check_study
-from sim.engine.tasks import Task, _draw, run_task, runs_of, study_tasks
+from sim.engine.tasks import Task, draw_data, run_task, runs_of, study_tasks
 from sim.exact_tables import EXACT_TABLES
 from sim.preferences.arguments import check_integer
 from sim.statistics.accumulate import CellAccumulator
@@ -195,7 +195,7 @@ def _measure(world: str, tasks: Sequence[Task]) -> tuple[Stratum, int]:
         task = tasks[int((i + 0.5) * len(tasks) / sampled)]
         started = time.perf_counter()
         with contextlib.suppress(Exception):  # a world that cannot be built fails in the task itself, and is counted
-            _draw(replace(task, replicates=1))  # a process builds each world once, and then keeps it
+            draw_data(replace(task, replicates=1))  # a process builds each world once, and then keeps it
         built = time.perf_counter()
         _, content = run_task(task)
         ran = time.perf_counter()

@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from sim.commands.layout import duration
 from sim.commands.results import Results, find_results
-from sim.commands.run_ids import run_id
+from sim.engine.run_ids import run_id
 from sim.engine.study import MethodConfig
-from sim.engine.tasks import Task, _draw, _estimate, runs_of
+from sim.engine.tasks import Task, draw_data, estimate_method, runs_of
 from theory.checks import check_choice
 
 __all__ = ["Replay", "replay_run"]
@@ -27,7 +27,7 @@ class Replay:
     Attributes
     ----------
     run, seed_key : str
-        Readable name, see `sim.commands.run_ids.run_id`, and the key of its random streams.
+        Readable name, see `sim.engine.run_ids.run_id`, and the key of its random streams.
     saved : dict or None
         The saved row of the table ``runs``, None where the run is not saved.
     values : int
@@ -71,7 +71,7 @@ def replay_run(run: str, output: str | Path) -> Replay:
     Parameters
     ----------
     run : str
-        Readable name, see `sim.commands.run_ids.run_id`, as error messages and the command ``status`` show it.
+        Readable name, see `sim.engine.run_ids.run_id`, as error messages and the command ``status`` show it.
     output : str or Path
         Folder of results that holds the study; nothing in it is changed.
 
@@ -107,7 +107,7 @@ def replay_run(run: str, output: str | Path) -> Replay:
     started, frame, error = time.perf_counter(), None, None
     try:
         with threadpool_limits(limits=1):  # as in the workers: sums depend on the number of BLAS threads
-            frame = _estimate(task, method, *_draw(task))
+            frame = estimate_method(task, method, *draw_data(task))
     except Exception as raised:  # noqa: BLE001 -- shown with its traceback, and compared with what was saved
         error = raised
     seconds = time.perf_counter() - started

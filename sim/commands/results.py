@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from sim.commands.run_ids import run_id
+from sim.engine.run_ids import run_id
 from sim.engine.store import Store
 from sim.engine.study import study_of_settings
 from sim.engine.tasks import Task, runs_of, study_tasks
@@ -25,7 +25,7 @@ class Failure:
     Attributes
     ----------
     run : str
-        Readable name, see `sim.commands.run_ids.run_id`.
+        Readable name, see `sim.engine.run_ids.run_id`.
     status : {"error", "timeout"}
         What happened.
     message : str
@@ -131,7 +131,7 @@ class Results:
         for path in sorted((self.folder / "parts").glob("*-*.parquet")):
             index, _, checksum = path.stem.partition("-")
             with contextlib.suppress(FileNotFoundError):  # a run that goes on has just replaced it
-                found[int(index)] = path if checksum == store._checksum(path) else found.get(int(index))
+                found[int(index)] = path if checksum == store.checksum_of(path) else found.get(int(index))
         return found
 
     def failures(self) -> dict[int, tuple[Failure, ...]]:

@@ -9,7 +9,7 @@ import pandas as pd
 from sim.claims.verdicts import VERDICTS
 from sim.commands.layout import aligned, number
 from sim.commands.results import Results
-from sim.commands.run_ids import swept_of_run
+from sim.engine.run_ids import swept_of_run
 from theory.checks import check_choice
 
 __all__ = ["summary_text", "verdict_counts", "verdict_lines"]
@@ -17,7 +17,7 @@ __all__ = ["summary_text", "verdict_counts", "verdict_lines"]
 _PREFERRED = "tv_preferred"
 _EXACT_ROWS = 20
 _SHOWN = 3
-_EXPECTED = "as expected"
+_EXPECTED, _NOT_RUN = "as expected", "not run"
 
 
 def summary_text(
@@ -95,8 +95,10 @@ def verdict_counts(verdicts: pd.DataFrame) -> str:
     if controls.empty:
         return f"{text}; no controls"
     outcomes = controls.apply(_expectation, axis=1)
-    text += f"; controls: {(outcomes == _EXPECTED).sum()} of {len(controls)} as expected"
-    others = controls[outcomes != _EXPECTED].to_dict("records")
+    run = outcomes[outcomes != _NOT_RUN]
+    text += f"; controls: {(run == _EXPECTED).sum()} of {len(run)} as expected"
+    text += f", {len(outcomes) - len(run)} not run" if len(run) < len(outcomes) else ""
+    others = controls.loc[run.index[run != _EXPECTED]].to_dict("records")
     named = [
         f"{row['control']} control {row['claim']!r} in {_scenario(row)}: {_words(row['verdict'])}" for row in others
     ]
@@ -142,7 +144,7 @@ def _words(verdict: str) -> str:
 def _expectation(row: Mapping[Hashable, Any]) -> str:
     """Return how a claim came out beside what was expected of it."""
     if pd.isna(row["as_expected"]):
-        return "not run"
+        return _NOT_RUN
     return _EXPECTED if row["as_expected"] else "NOT as expected"
 
 

@@ -1,15 +1,20 @@
 """The kinds of studies that draw replicates: how each builds its worlds, checks its methods and estimates."""
 
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "READERS", "Kind", "sources_checksum"]
+
+READERS = ("sim/claims", "sim/commands", "sim/statistics")
+"""Packages that read or judge results and change none."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,9 @@ class Kind:
         return self._load(self.estimator)(world, method, n, replicates, rng, label=label, data=data, **options)
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of the packages that results depend on."""
-        return {name: _version(name) for name in ("relratio", "numpy", "scipy", *self.packages)}
+        """Return the versions of the packages that results depend on, and a checksum of the code that makes them."""
+        found = {name: _version(name) for name in ("relratio", "numpy", "scipy", *self.packages)}
+        return found | {"sources": sources_checksum("theory", "sim")}
 
     def _load(self, name: str) -> Any:
         """Return a function by its name, or raise naming the command that installs what it needs."""
@@ -112,6 +118,33 @@ class Kind:
                 f"{name.partition(':')[0]} needs {error.name}, which is not installed; "
                 f"install it with: pip install 'relratio[{self.extra}]'"
             ) from error
+
+
+@lru_cache
+def sources_checksum(*folders: str) -> str:
+    """Return a checksum of the Python files of packages, but for those that only read or judge results.
+
+    Parameters
+    ----------
+    *folders : str
+        Packages, such as "theory" or "sim/claims".
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, the same wherever the packages are installed.
+
+    Examples
+    --------
+    >>> sources_checksum("theory") == sources_checksum("sim")
+    False
+    """
+    root, total = Path(__file__).parents[2], hashlib.sha256()
+    for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if not name.startswith(READERS) or any(folder in READERS for folder in folders):
+            total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sim.engine.collect import collect
 from sim.engine.execution import check_execution, execute
+from sim.engine.kinds import sources_checksum
 from sim.engine.store import Store, open_store, parquet_bytes
 from sim.engine.study import StudyConfig, fingerprint, load_study
 from sim.engine.study_checks import check_study
@@ -227,12 +228,13 @@ def _save(
 
 
 def _collect(study: StudyConfig, tasks: Sequence[Task], parts: dict[int, Path], store: Store) -> None:
-    """Make the tables, unless they are there and the claims that they judge are the study's."""
-    claims = fingerprint([asdict(claim) for claim in study.claims])
-    if not store.tables_are_complete(claims):
+    """Make the tables, unless they are there and made of the same claims by the same code."""
+    judges = sources_checksum("sim/claims", "sim/statistics")
+    inputs = fingerprint({"claims": [asdict(claim) for claim in study.claims], "judges": judges})
+    if not store.tables_are_complete(inputs):
         store.discard_tables()
         collect(study, tasks, parts, store)
-        store.finish_tables(claims)
+        store.finish_tables(inputs)
 
 
 @contextmanager

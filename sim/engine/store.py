@@ -63,7 +63,7 @@ class Store:
             named = re.fullmatch(rf"(\d+)-([0-9a-f]{{{_DIGITS}}})\.parquet", path.name)
             if wanted is not None and (named is None or int(named[1]) not in wanted):
                 continue
-            if named and named[2] == self._checksum(path):
+            if named and named[2] == self.checksum_of(path):
                 self._parts[int(named[1])] = path
             else:
                 print(f"{path} does not match its checksum and is computed again", file=sys.stderr)
@@ -99,7 +99,7 @@ class Store:
         path = self.folder / f"{name}.parquet"
         with _replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             yield writer
-        self._tables[name] = self._checksum(path)
+        self._tables[name] = self.checksum_of(path)
 
     def save_table(self, name: str, table: pa.Table) -> None:
         """Save a table."""
@@ -124,7 +124,7 @@ class Store:
             if inputs is not None and listed["inputs"] != inputs:
                 return False
             checksums = listed["tables"].items()
-            return all(self._checksum(self.folder / f"{name}.parquet") == checksum for name, checksum in checksums)
+            return all(self.checksum_of(self.folder / f"{name}.parquet") == checksum for name, checksum in checksums)
         except (FileNotFoundError, json.JSONDecodeError, KeyError):
             return False
 
@@ -138,7 +138,7 @@ class Store:
         """File that lists the collected tables."""
         return self.folder / "checksums.json"
 
-    def _checksum(self, path: Path) -> str:
+    def checksum_of(self, path: Path) -> str:
         """Return the checksum of a file of this study."""
         total = hashlib.sha256(self._key)
         with open(path, "rb") as file:
@@ -268,13 +268,13 @@ def _replacing(path: Path) -> Iterator[Path]:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the new name is in the folder, which has a cache of its own
+            finally:
+                os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name is in the folder, which has a cache of its own
-    finally:
-        os.close(folder)
 
 
 def _lock(folder: Path, lock: IO[str], mode: int) -> None:

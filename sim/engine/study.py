@@ -14,8 +14,8 @@ from typing import Any
 from sim.claims.claim import Claim, check_claim, parse_claim
 from sim.engine.canonical import canonical_json, fingerprint
 from sim.engine.kinds import KINDS
-from sim.engine.statuses import STATUSES
 from sim.engine.table_rules import check_distinct, check_keys, tables_of
+from sim.statuses import STATUSES
 from theory.checks import check_choice
 
 __all__ = [
@@ -166,7 +166,7 @@ class StudyConfig:
         """Return everything that determines the results at a profile, ready for JSON.
 
         The files that worlds read are represented by their checksums, so that edited data count as a changed study;
-        the code is represented by the versions of its packages. Claims judge results and do not change them.
+        the code is represented by versions and a checksum of its sources. Claims judge results and do not change them.
         """
         if self.kind == "exact":
             return {"name": self.name, "kind": self.kind, "table": self.table, "parameters": self.parameters}

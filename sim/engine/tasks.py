@@ -17,10 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from sim.engine.kinds import KINDS, Kind
 from sim.engine.limits import OutOfTime, time_limit
+from sim.engine.run_ids import run_id
 from sim.engine.seeds import SeedKey
-from sim.engine.statuses import STATUSES
 from sim.engine.store import parquet_bytes
 from sim.engine.study import Cell, MethodConfig, StudyConfig, canonical_json, load_study
+from sim.statuses import STATUSES
 
 __all__ = ["Task", "failures_of", "lost_task", "metrics_schema", "run_task", "runs_of", "study_tasks"]
 
@@ -183,9 +184,7 @@ def runs_of(part: Path) -> list[dict[str, Any]]:
 def failures_of(part: Path) -> list[str]:
     """Return one line for each method that raised or timed out in a saved part."""
     return [
-        f"{run['method']} in {run['world']} at n = {run['n']}, seed key {run['seed_key']}: {run['message']}"
-        for run in runs_of(part)
-        if run["status"] != "ok"
+        f"{run_id(run)}, seed key {run['seed_key']}: {run['message']}" for run in runs_of(part) if run["status"] != "ok"
     ]
 
 
@@ -207,12 +206,12 @@ def _part(task: Task, frames: list[pd.DataFrame], runs: list[dict[str, Any]]) ->
 def _run_methods(task: Task, timeout: float | None) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
     """Return the metrics of a task, and one run for each method."""
     frames, runs = [], []
-    drawn, no_data = _attempt(lambda: _draw(task), timeout)
+    drawn, no_data = _attempt(lambda: draw_data(task), timeout)
     for method in task.methods:
         started = time.perf_counter()
         frame, failure = None, no_data
         if drawn is not None:
-            frame, failure = _attempt(lambda method=method: _estimate(task, method, *drawn), timeout)
+            frame, failure = _attempt(lambda method=method: estimate_method(task, method, *drawn), timeout)
         if frame is not None:
             frames.append(frame)
         runs.append(_run_row(task, method, frame, failure, time.perf_counter() - started))
@@ -230,13 +229,13 @@ def _attempt(step: Callable[[], _T], timeout: float | None) -> tuple[_T | None, 
         return None, ("error", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def _draw(task: Task) -> tuple[Any, Any]:
+def draw_data(task: Task) -> tuple[Any, Any]:
     """Return the world of a task and its data."""
     world = _world(task.kind, canonical_json(task.cell.world))
     return world, world.sample(task.cell.n, task.replicates, task.key.stream("data"))
 
 
-def _estimate(task: Task, method: MethodConfig, world: Any, data: Any) -> pd.DataFrame:
+def estimate_method(task: Task, method: MethodConfig, world: Any, data: Any) -> pd.DataFrame:
     """Return a method's metrics."""
     # A stream of its own: no method's randomness depends on which others run.
     rng = task.key.stream(f"method {method.label}")

@@ -4,8 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from sim.statistics.accumulate import STATUSES, SeriesAccumulator, groups_of
+from sim.statistics.accumulate import SeriesAccumulator, groups_of
 from sim.statistics.rates import fit_rate, fit_rates
+from sim.statuses import STATUSES
 
 __all__ = ["STATUSES", "fit_rate", "fit_rates", "summarise", "swept_columns"]
 

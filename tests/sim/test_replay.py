@@ -13,8 +13,8 @@ from sim import simulation
 from sim.__main__ import main
 from sim.commands.replay import replay_run
 from sim.commands.results import open_results
-from sim.commands.run_ids import run_id
 from sim.engine.kinds import KINDS
+from sim.engine.run_ids import run_id
 from sim.engine.runner import run_study
 from sim.engine.store import open_store
 from sim.engine.study import load_study

@@ -241,8 +241,8 @@ def verdicts():
 
 def test_verdicts_are_counted_and_controls_that_failed_or_did_not_run_are_told_apart():
     assert verdict_counts(verdicts()) == (
-        "claims: 1 supported, 1 rejected, 0 inconclusive, 1 not run; controls: 1 of 3 as expected, not the negative "
-        "control 'b' in w, alpha = 0.2: rejected; positive control 'c' in w: not run"
+        "claims: 1 supported, 1 rejected, 0 inconclusive, 1 not run; controls: 1 of 2 as expected, 1 not run, "
+        "not the negative control 'b' in w, alpha = 0.2: rejected"
     )
     assert verdict_counts(verdicts().assign(control="none")).endswith("1 not run; no controls")
 

@@ -12,15 +12,15 @@ import pytest
 from sim import simulation, worlds
 from sim.claims.claim import parse_claim
 from sim.engine import kinds
-from sim.engine.kinds import KINDS
+from sim.engine.kinds import KINDS, sources_checksum
 from sim.engine.runner import collect_study, run_study, study_tasks
 from sim.engine.seeds import SeedKey
-from sim.engine.statuses import STATUSES
 from sim.engine.store import digest
 from sim.engine.study import parse_study
 from sim.exact_tables import EXACT_TABLES
 from sim.simulation import simulate
 from sim.statistics.summary import summarise
+from sim.statuses import STATUSES
 from sim.worlds import build_world
 from tests.sim.small_study import SMALL, small_study
 
@@ -55,7 +55,12 @@ def test_tables_have_their_columns_and_all_rows(small):
     assert (summary["replicates"] == 1010).all()
     assert small.tasks == small.computed == 12 and small.errors == ()
     settings = json.loads((small.folder / "config.json").read_text())
-    assert settings == small_study().settings("quick") and settings["versions"].keys() == {"relratio", "numpy", "scipy"}
+    assert settings == small_study().settings("quick") and {*settings["versions"]} == {
+        "relratio",
+        "numpy",
+        "scipy",
+        "sources",
+    }
 
 
 def test_every_replicate_is_there_once_and_in_order(small):
@@ -172,7 +177,10 @@ def test_a_method_that_raises_is_recorded_and_the_rest_finishes(small, tmp_path,
     assert (raised["message"] == "RuntimeError: a fault over two lines").all()
     assert (raised["error"] == raised["replicates"]).all() and (raised["ok"] == 0).all()
     key = SeedKey.of(7, {**SMALL["worlds"][0], "alpha": 0.3}, 200, 0)
-    assert result.errors[0] == f"dpo in laws at n = 200, seed key {key}: RuntimeError: a fault over two lines"
+    assert (
+        result.errors[0]
+        == f"small/laws/n=200/alpha=0.3/block=0:dpo, seed key {key}: RuntimeError: a fault over two lines"
+    )
     lost = rows_of(summary, method="dpo", n=200)
     known = small.table("metrics").query("method == 'dpo'")["metric"].unique()
     assert len(lost) == 2 * len(known) and (lost["share_error"] == 1.0).all() and (lost["replicates"] == 1010).all()
@@ -225,6 +233,27 @@ def test_results_of_another_version_are_refused(small, monkeypatch):
     monkeypatch.setattr(kinds, "_version", (versions | {"relratio": "9.9"}).__getitem__)
     with pytest.raises(ValueError, match=rf"got versions\.relratio: \"{versions['relratio']}\" -> \"9\.9\". Remedies"):
         run_study(small_study(), small.folder.parent)
+
+
+def test_results_of_other_sources_are_refused(small, monkeypatch):
+    monkeypatch.setattr(kinds, "sources_checksum", lambda *folders: "0123")
+    with pytest.raises(ValueError, match=r"got versions\.sources: \"[0-9a-f]{16}\" -> \"0123\". Remedies"):
+        run_study(small_study(), small.folder.parent)
+
+
+def test_tables_are_made_anew_by_other_statistics_and_no_task_is(small, monkeypatch):
+    copy = run_study(small_study(), small.folder.parent)
+    assert copy.computed == 0
+    before = (small.folder / "checksums.json").stat().st_mtime_ns
+    monkeypatch.setattr("sim.engine.runner.sources_checksum", lambda *folders: "0123")
+    assert run_study(small_study(), small.folder.parent).computed == 0
+    assert (small.folder / "checksums.json").stat().st_mtime_ns > before
+
+
+def test_sources_are_those_that_change_results(tmp_path):
+    assert sources_checksum("sim/claims") != sources_checksum("sim/statistics") != sources_checksum("sim")
+    assert sources_checksum("theory", "sim") == sources_checksum("sim", "theory")
+    assert all((Path(kinds.__file__).parents[2] / folder).is_dir() for folder in kinds.READERS)
 
 
 def test_metrics_are_written_part_by_part(small):
