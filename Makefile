@@ -21,7 +21,7 @@ figures: $(VENV)/.installed-studies ## run the quick studies into results/ and d
 	$(BIN)/python -m figures --results $(RESULTS) --output $(FIGURES)
 
 test: lint ## lint, then every test but the slow ones, with coverage
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses auto
 
 test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow

@@ -1,6 +1,9 @@
 """One method in one world at one sample size: replicated estimates beside the exact target."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +17,7 @@ from theory import Generator, asymptotic_kl, kl_divergence, nash_gap, relative_r
 from theory.checks import FloatArray, check_choice
 from theory.weighting import Weighting
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Simulation", "check_simulation", "simulate"]
 
 # Exact targets carry solver errors near 1e-10; a total variation below this is none.
 _SAME_POLICY = 1e-8
@@ -117,6 +120,39 @@ def simulate(
     if method == "rdro":
         metrics |= _unnormalised_metrics(counts, empirical_setting(world.problem, counts, method, options).alpha)
     return Simulation(method, label or method, estimates.status, metrics, exact, estimates.policies, target)
+
+
+def check_simulation(world: World, n: int, method: str, options: Mapping[str, Any]) -> None:
+    """Raise unless a method and its options are valid in a world at a sample size: simulate one data set.
+
+    Parameters
+    ----------
+    world : World
+        From `sim.worlds.build_world`.
+    n : int
+        Sample size.
+    method : str
+        Key of `sim.estimators.METHODS`.
+    options : mapping
+        Options of `sim.simulation.simulate`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the method or an option is unknown (the nearest is named), or one is not valid.
+
+    Examples
+    --------
+    >>> from sim.worlds import build_world
+    >>> laws = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6], "alpha": 0.5}
+    >>> check_simulation(build_world({"name": "toy", **laws}), 100, "rdro", {"beta": 0.1})
+    Traceback (most recent call last):
+    ValueError: beta is an option of kto, dpo, ipo, got it for rdro
+    """
+    check_choice("method", method, METHODS)
+    for option in options:
+        check_choice(f"option of {method}", option, [field.name for field in dataclasses.fields(MethodOptions)])
+    simulate(world, method, n, 1, np.random.default_rng(0), **options)
 
 
 def _policy_metrics(world: World, policies: FloatArray, target: FloatArray | None, n: int) -> dict[str, FloatArray]:

@@ -158,7 +158,7 @@ def _version(package: str) -> str:
 
 KINDS: dict[str, Kind] = {
     "monte_carlo": Kind(
-        "sim.worlds:build_world", "sim.engine.study_checks:check_simulation", "sim.simulation:simulate", block=1000
+        "sim.worlds:build_world", "sim.simulation:check_simulation", "sim.simulation:simulate", block=1000
     ),
     "dynamics": Kind(
         "sim.dynamics.training:build_training",

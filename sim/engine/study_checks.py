@@ -1,26 +1,15 @@
 """What a study asks of worlds, methods and exact tables, tried before any work is done."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from sim.engine.kinds import KINDS
 from sim.engine.study import Cell, StudyConfig
-from sim.estimators import METHODS
 from sim.exact_tables import EXACT_TABLES
-from sim.simulation import simulate
-from sim.worlds import World
 from theory.checks import check_choice
 
-__all__ = ["check_simulation", "check_study"]
-
-_OPTIONS = tuple(
-    name
-    for name, parameter in inspect.signature(simulate).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("label", "data")
-)
+__all__ = ["check_study"]
 
 
 def check_study(config: StudyConfig, profile: str) -> None:
@@ -55,39 +44,6 @@ def check_study(config: StudyConfig, profile: str) -> None:
                 _check_cell(kind.build(cell.world), cell, sizes, kind.check)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"study {config.name}, world {cell.world['name']}: {error}") from error
-
-
-def check_simulation(world: World, n: int, method: str, options: Mapping[str, Any]) -> None:
-    """Raise unless a method and its options are valid in a world at a sample size: simulate one data set.
-
-    Parameters
-    ----------
-    world : World
-        From `sim.worlds.build_world`.
-    n : int
-        Sample size.
-    method : str
-        Key of `sim.estimators.METHODS`.
-    options : mapping
-        Options of `sim.simulation.simulate`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the method or an option is unknown (the nearest is named), or one is not valid.
-
-    Examples
-    --------
-    >>> from sim.worlds import build_world
-    >>> laws = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6], "alpha": 0.5}
-    >>> check_simulation(build_world({"name": "toy", **laws}), 100, "rdro", {"beta": 0.1})
-    Traceback (most recent call last):
-    ValueError: beta is an option of kto, dpo, ipo, got it for rdro
-    """
-    check_choice("method", method, METHODS)
-    for option in options:
-        check_choice(f"option of {method}", option, _OPTIONS)
-    simulate(world, method, n, 1, np.random.default_rng(0), **options)
 
 
 def _check_cell(world: Any, cell: Cell, sizes: Sequence[int], check: Callable[[Any, int, str, Any], None]) -> None:

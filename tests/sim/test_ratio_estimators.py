@@ -2,6 +2,7 @@
 
 import warnings
 
+import densratio
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -183,7 +184,6 @@ def test_kliep_bandwidth_maximises_the_held_out_likelihood():
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_estimates_agree_with_the_package_densratio(alpha):
     # Given one bandwidth and ridge the package solves the same system at any sizes, and cuts negative coefficients.
-    densratio = pytest.importorskip("densratio", reason="needs densratio: pip install 'relratio[dev]'")
     above, below = samples(80, 80)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
