@@ -30,6 +30,8 @@ TABLES = {
 # The study that each world is taken from.
 _STUDIES = {"hodge": "consistency", "arena": "arena"}
 _WORLDS = {"hodge": "cyclic preferences (hodge)", "arena": "real votes (arena)"}
+# The negative control of the studies, which is no method.
+_CONTROL = "rdro unequal"
 _METRICS = {"tv_preferred": "TV distance to preferred law", "tv_target": "TV distance to own exact target"}
 _FAILED, _NOT_STRAIGHT = "†", "*"
 _LEAST_P = 0.01
@@ -136,7 +138,8 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
 
 def _curves(table: pd.DataFrame, world: str, metric: str, regime: str) -> pd.DataFrame:
     """Return the rows of one panel."""
-    return table[(table["world"] == world) & (table["metric"] == metric) & (table["regime"] == regime)]
+    chosen = (table["world"] == world) & (table["metric"] == metric) & (table["regime"] == regime)
+    return table[chosen & (table["method"] != _CONTROL)]
 
 
 def _select(summary: pd.DataFrame, world: str, metric: str, regime: str) -> pd.DataFrame:
