@@ -1,4 +1,4 @@
-"""Everything the README tells a reader to do is done here, and everything it names or links to exists.
+"""Everything the READMEs tell a reader to do is done here, and everything it names or links to exists.
 
 Fenced blocks have one of these tags:
 
@@ -27,6 +27,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The README of a package may name no newcomer's commands and no table of claims.
+SIM_README = (ROOT / "sim/README.md").read_text(encoding="utf-8")
+ONLY_MAIN = ("two_commands", "claims", "links")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 PACKAGES = [name for name in PROJECT["tool"]["setuptools"]["packages"] if "." not in name]
@@ -216,6 +219,12 @@ BROKEN = {
 def test_readme(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     CHECKS[name](README, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in ONLY_MAIN])
+def test_sim_readme(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    CHECKS[name](SIM_README, tmp_path)
 
 
 @pytest.mark.parametrize(
