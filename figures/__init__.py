@@ -9,7 +9,13 @@ from typing import Any
 _HOMES = {
     "plot_balanced_and_pooled_error": "figures.balanced_against_pooled_weighting",
     "plot_direct_infinite_share": "figures.relative_ratio_is_bounded",
+    "plot_divergence": "figures.training_divergence",
+    "plot_efficiencies": "figures.efficiency_against_cramer_rao",
     "plot_error_against_n": "figures.error_against_sample_size",
+    "plot_error_quantiles": "figures.tails_as_overlap_vanishes",
+    "plot_error_under_assumption": "figures.errors_under_wrong_assumptions",
+    "plot_failed_fits": "figures.tails_as_overlap_vanishes",
+    "plot_generator_efficiencies": "figures.efficiency_against_cramer_rao",
     "plot_largest_ratios": "figures.relative_ratio_is_bounded",
     "plot_loss_shapes": "figures.loss_and_gradient_shapes",
     "plot_ratio_curves": "figures.relative_ratio_is_bounded",

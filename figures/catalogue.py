@@ -20,9 +20,13 @@ __all__ = ["FIGURES", "FORMATS", "build_figures", "check_figures", "load_figure"
 
 FIGURES = (
     "relative_ratio_is_bounded",
+    "tails_as_overlap_vanishes",
     "loss_and_gradient_shapes",
+    "training_divergence",
     "error_against_sample_size",
+    "efficiency_against_cramer_rao",
     "balanced_against_pooled_weighting",
+    "errors_under_wrong_assumptions",
 )
 """Names of all figures, in the order of the story they tell."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "method_shades",
     "new_axes",
     "new_figure",
+    "variant_styles",
 ]
 
 SINGLE_COLUMN = 3.25
@@ -193,6 +194,33 @@ def method_shades(method: str, alphas: Sequence[float]) -> dict[float, ColorType
     # The two lightest of the palette would be lost on white paper.
     palette = sns.light_palette(METHOD_STYLES[method].colour, len(ordered) + 2).as_hex()[2:]
     return dict(zip(ordered, palette, strict=True))
+
+
+def variant_styles(method: str, labels: Sequence[str]) -> dict[str, LineStyle]:
+    """Return a look for each variant of one method, in shades of its colour that get darker in the order given.
+
+    Parameters
+    ----------
+    method : str
+        Key of `METHOD_STYLES`.
+    labels : sequence of str
+        Up to 7 texts for legends.
+
+    Returns
+    -------
+    dict of str to LineStyle
+        By label.
+
+    Examples
+    --------
+    >>> variant_styles("ddro", ["strict", "continued"])["continued"].colour == METHOD_STYLES["ddro"].colour
+    True
+    """
+    shades = method_shades(method, range(len(labels))).values()
+    return {
+        label: LineStyle(label, colour, marker, dash)
+        for label, colour, marker, dash in zip(labels, shades, _MARKERS, _DASHES, strict=False)
+    }
 
 
 @contextmanager

@@ -29,27 +29,75 @@ _COLUMNS = ("method", "replicate", "status", "metric", "value", "exact")
 # Bootstrap weights are Poisson numbers of mean 1, looked up by 16 random bits: ten times faster than NumPy's sampler,
 # and each probability is right to 2^-16. Means divide by the sum of their weights.
 _POISSON = np.searchsorted(poisson.cdf(np.arange(12), 1.0), (np.arange(2**16) + 0.5) / 2**16).astype(np.uint8)
+# Values of a series that are kept, for its quantiles; of further ones moments and the largest are. Replicates are
+# exchangeable, so the first ones tell the quantiles without bias, those of the tails within 0.1 % of the ranks.
+_KEPT = 100_000
 _BATCH = 1000  # replicates whose bootstrap weights are in memory at once: 4 MB at 500 draws
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """Count, mean, sum of squared deviations, largest value and number of ones of values; whether all are 0 or 1."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    largest: float = -math.inf
+    ones: int = 0
+    binary: bool = True
+
+    @classmethod
+    def of(cls, values: FloatArray) -> "_Moments":
+        """Return those of an array."""
+        if not len(values):
+            return cls()
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(values.mean())
+            squares = float(np.square(values - mean).sum())
+        ones = int((values == 1.0).sum())
+        return cls(
+            len(values), mean, squares, float(values.max()), ones, ones + int((values == 0.0).sum()) == len(values)
+        )
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        """Return those of both sets of values (Chan, Golub and LeVeque 1983)."""
+        if not (self.count and other.count):
+            return self if self.count else other
+        count, step = self.count + other.count, other.mean - self.mean
+        return _Moments(
+            count,
+            self.mean + step * other.count / count,
+            self.squares + other.squares + step * step * self.count * other.count / count,
+            max(self.largest, other.largest),
+            self.ones + other.ones,
+            self.binary and other.binary,
+        )
+
+
 class SeriesAccumulator:
-    """The values of one metric of one method in one cell; 8 bytes a value used, nothing for the others."""
+    """The values of one metric of one method in one cell: the first 100,000 as they are, of the rest the moments."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(len(STATUSES), dtype=np.int64)
         self._values: list[FloatArray] = []
+        self._kept = 0
+        self._rest = _Moments()
         self._exact: float | None = None
 
     def add(self, group: "Group") -> None:
         """Add what one part knows of the series."""
         self._counts += group.counts
-        self._values.append(group.values)
+        kept, rest = np.split(group.values, [_KEPT - self._kept])
+        self._values.append(kept)
+        self._kept += len(kept)
+        self._rest += _Moments.of(rest)
         self._exact = group.exact if self._exact is None else self._exact
 
     def row(self) -> dict[str, Any]:
         """Return the numbers of one row of a summary, see `sim.statistics.summary.summarise`."""
         used = np.sort(np.concatenate(self._values)) if self._values else np.empty(0)
         self._values = [used]  # sums of sorted values do not depend on the order of the parts
+        moments = _Moments.of(used) + self._rest
         replicates = int(self._counts.sum())
         failed = replicates - int(self._counts[0])
         low, high = clopper_pearson(failed, replicates)
@@ -61,9 +109,10 @@ class SeriesAccumulator:
             "share_failed": failed / replicates,
             "share_failed_low": low,
             "share_failed_high": high,
-            "finite": len(used),
-            **_moments(used),
+            "finite": moments.count,
+            **_mean(moments),
             **_quantiles(used),
+            "max": moments.largest if moments.count else math.nan,
             "exact": pd.NA if self._exact is None else self._exact,
         }
 
@@ -71,7 +120,8 @@ class SeriesAccumulator:
 class CellAccumulator:
     """Statistics of one cell (a world at one sample size), to which parts are added one after the other.
 
-    Memory is 8 bytes for each value used and one for each replicate, and grows with nothing else.
+    Memory is 8 bytes for each value used, up to 100,000 of a series, and one byte for each replicate. Quantiles are
+    those of the values kept; everything else is exact for any number of them.
 
     Parameters
     ----------
@@ -281,26 +331,23 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
     return low, high
 
 
-def _moments(used: FloatArray) -> dict[str, float]:
+def _mean(moments: _Moments) -> dict[str, float]:
     """Return mean, standard error and the 95 % interval of the mean: Clopper-Pearson's for values 0 and 1, else t's."""
-    finite = len(used)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = float(used.mean()) if finite else math.nan
-        error = float(used.std(ddof=1)) / math.sqrt(finite) if finite > 1 else math.nan
-    if finite and np.isin(used, (0.0, 1.0)).all():
-        low, high = clopper_pearson(int(used.sum()), finite)
+    count = moments.count
+    mean = moments.mean if count else math.nan
+    error = math.sqrt(moments.squares / (count - 1) / count) if count > 1 else math.nan
+    if count and moments.binary:
+        low, high = clopper_pearson(moments.ones, count)
     else:
-        half = float(stdtrit(finite - 1, 0.975)) * error if finite > 1 else math.nan
+        half = float(stdtrit(count - 1, 0.975)) * error if count > 1 else math.nan
         low, high = mean - half, mean + half
     return {"mean": mean, "standard_error": error, "low": low, "high": high}
 
 
 def _quantiles(used: FloatArray) -> dict[str, float]:
-    """Return quantiles of sorted values, order-statistic intervals of two of them, and the largest value."""
+    """Return quantiles of sorted values, and order-statistic intervals of two of them."""
     if not len(used):
-        return dict.fromkeys(
-            ("median", "median_low", "median_high", "q025", "q975", "q975_low", "q975_high", "max"), math.nan
-        )
+        return dict.fromkeys(("median", "median_low", "median_high", "q025", "q975", "q975_low", "q975_high"), math.nan)
     low, median, high = np.quantile(used, [0.025, 0.5, 0.975]).tolist()
     padded = np.concatenate([[-np.inf], used, [np.inf]])
     (median_low, median_high), (high_low, high_high) = (padded[list(_ranks(len(used), q))] for q in (0.5, 0.975))
@@ -312,7 +359,6 @@ def _quantiles(used: FloatArray) -> dict[str, float]:
         "q975": high,
         "q975_low": float(high_low),
         "q975_high": float(high_high),
-        "max": float(used[-1]),
     }
 
 

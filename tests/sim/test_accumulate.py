@@ -144,6 +144,30 @@ def test_memory_grows_by_one_number_a_value():
     assert 9.0 <= held / 100_000 <= 9.3
 
 
+def test_values_beyond_those_kept_add_no_memory_and_lose_no_moment(monkeypatch):
+    values = np.random.default_rng(10).standard_normal(5000)
+    whole = accumulated(part(values)).summary().iloc[0]
+    monkeypatch.setattr("sim.statistics.accumulate._KEPT", 1500)
+    cell = CellAccumulator(np.random.default_rng(0), draws=2)
+    for first in range(0, 5000, 1000):
+        cell.add(part(values[first : first + 1000], first=first))
+    row, kept = cell.summary().iloc[0], accumulated(part(values[:1500])).summary().iloc[0]
+    for name in ("replicates", "finite", "max", "share_ok"):
+        assert row[name] == whole[name]
+    for name in ("mean", "standard_error", "low", "high"):
+        assert row[name] == pytest.approx(whole[name], rel=1e-12)  # sums of 5000 terms, in another order
+    for name in ("median", "q975", "q975_low"):
+        assert row[name] == kept[name]
+
+
+def test_zeros_and_ones_beyond_those_kept_have_their_exact_interval(monkeypatch):
+    values = np.tile([1.0, 0.0, 0.0], 40)
+    monkeypatch.setattr("sim.statistics.accumulate._KEPT", 50)
+    row = accumulated(part(values)).summary().iloc[0]
+    assert (row["low"], row["high"]) == clopper_pearson(40, 120)
+    assert row["mean"] == pytest.approx(1 / 3, rel=1e-12)
+
+
 def test_keys_of_a_study_name_the_cell():
     cell = accumulated(part([1.0, 2.0]), draws=3)
     keyed = keyed_bootstrap({"study": "s", "world": "w", "n": 10, "alpha": 0.2}, cell.bootstrap_means())
