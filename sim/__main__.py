@@ -1,12 +1,13 @@
 """Command line of the simulations: ``python -m sim COMMAND``, see ``python -m sim --help``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_REFUSED, _INTERRUPTED = 2, 130
+_REFUSED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
 _KEPT = "nothing that was saved is lost"
 _PROFILES = ("smoke", "quick", "paper")
 _EPILOG = """\
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 when everything asked for was done, 1 when a run failed (or two results differ, or a run is not
-        reproduced), 2 when the request was refused, 130 when the user interrupted.
+        reproduced), 2 when the request was refused, 130 when the user interrupted, 141 when the reader of the output has gone.
 
     Examples
     --------
@@ -47,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from sim.commands import actions  # here, as --help must not wait for what it imports
 
-        return int(getattr(actions, arguments.function)(arguments))
+        status = int(getattr(actions, arguments.function)(arguments))
+        sys.stdout.flush()  # here, where a closed pipe is told apart from a fault
+        return status
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return _PIPE_CLOSED
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"relratio-sim: {' '.join(str(error).split())}", file=sys.stderr)
         return _REFUSED

@@ -243,3 +243,11 @@ def test_a_task_that_raises_is_told_with_its_run_and_fails_the_command(study, tm
     assert lines[0].endswith(":0: RuntimeError: a fault over two lines")
     assert main(arguments) == 0
     assert "4 of 4 tasks computed" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    listing = [sys.executable, "-m", "sim", "list"]
+    run = subprocess.Popen(listing, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run.stdout.close()  # as head does once it has its lines
+    assert run.wait() == 141 and run.stderr.read() == ""
+    run.stderr.close()
