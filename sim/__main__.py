@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 when everything asked for was done, 1 when a run failed (or two results differ, or a run is not
-        reproduced), 2 when the request was refused, 130 when the user interrupted, 141 when the reader of the output has gone.
+        reproduced), 2 when the request was refused, 130 when the user interrupted, 141 when the output was closed.
 
     Examples
     --------
