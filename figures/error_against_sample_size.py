@@ -129,8 +129,8 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     note = (
         "bands: 95 % intervals of the mean; thin horizontal lines: exact targets other than the preferred law itself\n"
         f"crosses: some fits failed, means over the rest; {_FAILED} largest share of failed fits at one n\n"
-        f"slopes leave out n where more than 1 % of the fits failed; {_NOT_STRAIGHT} a straight line does not fit "
-        f"(p < {_LEAST_P:g})"
+        "slopes: over n of at least the geometric mean of the least and the largest, the four largest or more; none\n"
+        f"where more than 1 % of the fits failed; {_NOT_STRAIGHT} a straight line does not fit (p < {_LEAST_P:g})"
     )
     figure.supxlabel(note, fontsize=7)
     return Drawing(figure, pd.concat(parts, ignore_index=True))

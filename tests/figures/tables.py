@@ -5,11 +5,19 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from sim.exact_tables import loss_shapes, ratio_shapes
+from sim.exact_tables import efficiencies, loss_shapes, ratio_shapes
 
 ALPHAS = (0.1, 0.2, 0.5, 0.8)
 SIZES = (100, 1_000, 10_000, 100_000)
 METHODS = ("sft", "rdro", "ddro", "mle", "dpo")
+OVERLAPS = (1.0, 0.1, 0.01)
+WRONG_ALPHA = ("rdro told 0.45", "ddro told 0.45", "mle told 0.45", "rdro plug-in", "sft")
+WRONG_REFERENCE = ("rdro", "ddro", "mle", "rdro calibrated", "sft")
+PROMPT_RATES = (
+    *("rdro, one alpha", "rdro, alpha(x)", "rdro, alpha(x), weights(x)"),
+    *("mle, one alpha", "mle, alpha(x)"),
+)
+LAWS = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6]}
 
 
 def summary_row(value, *, exact=None, spread=0.1, share_ok=1.0, **keys):
@@ -31,6 +39,14 @@ def write_tables(folder, *, factor=1.0):
         "consistency/rates": _rates(factor),
         "arena/summary": _consistency(factor),
         "arena/rates": _rates(factor),
+        "dynamics/summary": _dynamics(factor),
+        "overlap/summary": _overlap(factor),
+        "efficiencies/table": _efficiencies(factor),
+        "constants/summary": _constants(factor),
+        "wrong_alpha/summary": _assumption(factor, WRONG_ALPHA, world="five_responses"),
+        "wrong_reference/summary": _assumption(factor, WRONG_REFERENCE, world="tabular", reference_error=0.3),
+        "label_noise/summary": _assumption(factor, (*METHODS, "kto"), world="thumbs", label_noise=0.1),
+        "prompt_rates/summary": _assumption(factor, PROMPT_RATES, world="unequal rates"),
     }
     for name, table in tables.items():
         path = folder / f"{name}.parquet"
@@ -82,3 +98,58 @@ def _rates(factor):
         {"world": w, "regime": "paired", "method": m, "metric": t, **slopes, "lack_of_fit_p": 0.3} for w, m, t in keys
     ]
     return pd.DataFrame([row for row in rows if (row["method"], row["metric"]) != ("dpo", "tv_preferred")])
+
+
+def _dynamics(factor):
+    rows = []
+    grid = itertools.product(("sgd", "adam", "sgd_clipped"), ("rdro", "ddro", "mle", "ddro_extend"), OVERLAPS)
+    for (world, method, overlap), rate in itertools.product(grid, (0.03, 0.3, 3.0)):
+        share = factor * min(rate / overlap / 300.0, 1.0) if method in ("ddro", "mle") else 0.0
+        keys = {"world": world, "n": 1_000, "overlap": overlap, "learning_rate": rate, "method": method}
+        keys |= {"replicates": 100}
+        rows.append(summary_row(share, metric="diverged", **keys))
+        rows.append(summary_row(0.1, metric="tv_preferred", share_ok=0.8, **keys))
+    return pd.DataFrame(rows)
+
+
+def _overlap(factor):
+    rows = []
+    for overlap, n in itertools.product(OVERLAPS, (300, 1_000)):
+        for index, method in enumerate(("sft", "mle", "rdro", "ddro", "ddro extend", "ddro least_squares", "ddro kl")):
+            share = factor * (1.0 - overlap) if index > 4 else 0.0
+            failed = {
+                "share_failed": share,
+                "share_failed_low": 0.9 * share,
+                "share_failed_high": min(1.1 * share, 1.0),
+            }
+            error = factor * (0.02 + 0.01 * index + 0.02 * overlap)
+            row = summary_row(
+                error, metric="tv_preferred", n=n, overlap=overlap, method=method, replicates=500, **failed
+            )
+            rows.append({**row, "q975_low": row["q975"] - 0.002, "q975_high": row["q975"] + 0.002})
+    return pd.DataFrame(rows)
+
+
+def _efficiencies(factor):
+    table = efficiencies(alphas=ALPHAS, **LAWS)
+    return table.assign(efficiency=1.0 - factor * (1.0 - table["efficiency"]))
+
+
+def _constants(factor):
+    table = _efficiencies(factor)
+    names = table["method"] + np.where(table["generator"] == "none", "", " " + table["generator"])
+    keys = zip(table["alpha"], names, table["asymptotic_kl"], strict=True)
+    rows = [
+        summary_row(limit, spread=0.02, n=100_000, alpha=alpha, method=name, metric="scaled_kl", replicates=4_000)
+        for alpha, name, limit in keys
+    ]
+    return pd.DataFrame(rows)
+
+
+def _assumption(factor, methods, **keys):
+    rows = []
+    for n, (index, method) in itertools.product(SIZES, enumerate(methods)):
+        floor = 0.05 * (index + 1) * (index < 3)
+        row = summary_row(floor + factor * n**-0.5, exact=floor, n=n, method=method, metric="tv_preferred", **keys)
+        rows.append(row)
+    return pd.DataFrame(rows)
