@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, LineStyle, letter, new_axes, new_figure, variant_styles
@@ -46,7 +47,8 @@ def plot_efficiencies(table: pd.DataFrame, summary: pd.DataFrame, *, ax: Axes | 
     styles = {key: METHOD_STYLES[method] for key, method in _METHODS.items()}
     _plot(ax, table, summary, styles)
     ax.set(title="methods, logistic generator", ylim=(-0.35, 1.1), yticks=np.linspace(0.0, 1.0, 6))
-    ax.legend(loc="lower center", ncols=2)
+    handles = [Line2D([], [], label=style.label, markerfacecolor="none", **style.points()) for style in styles.values()]
+    ax.legend(handles=handles, loc="lower center", ncols=2)
     return ax
 
 
@@ -126,7 +128,7 @@ def _plot(
         seen = points[(points["method"] == method) & (points["generator"] == generator)]
         spread = np.abs(seen[["below", "above"]].to_numpy().T - seen["estimate"].to_numpy())
         look = {**style.points(), "linestyle": "none", "markerfacecolor": "none"}
-        ax.errorbar(seen["alpha"], seen["estimate"], spread, capsize=2.0, label=style.label, **look)
+        ax.errorbar(seen["alpha"], seen["estimate"], spread, capsize=2.0, **look)
     ax.set(xlabel=r"share of preferred labels, $\alpha = \pi$", ylabel="efficiency")
 
 
