@@ -206,3 +206,26 @@ def test_target_of_the_population_is_that_of_a_problem_with_the_calibrated_refer
     expected = population_target(calibrated, "rdro", preferred_fraction=world.label_fraction)
     found = exact_target(world, "rdro", MethodOptions(reference="calibrated", alpha=0.6))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_with_little_overlap_logistic_ddro_is_the_more_accurate():
+    """Against RDRO: fitted exactly to the same data sets, DDRO's median error is well below RDRO's."""
+    world = build_world(
+        {
+            "name": "eight",
+            "p_preferred": [0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.06, 0.04],
+            "p_nonpreferred": [0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25],
+            "alpha": 0.3,
+            "overlap": 0.001,
+        }
+    )
+    data = world.sample(1_000, 300, np.random.default_rng(5))
+    results = {m: simulate(world, m, 1_000, 300, np.random.default_rng(0), data=data) for m in ("rdro", "ddro")}
+    assert all((result.status == "ok").all() for result in results.values())
+    errors = {m: result.metrics["tv_preferred"] for m, result in results.items()}
+    difference = errors["ddro"] - errors["rdro"]
+    # The quick profile of the study overlap tells .020 against .029; 6 standard errors of a paired mean.
+    assert difference.mean() < -6 * difference.std(ddof=1) / np.sqrt(300)
+    for generator in ("least_squares", "kl"):
+        strict = simulate(world, "ddro", 1_000, 300, np.random.default_rng(0), data=data, generator=generator)
+        assert (strict.status == "diverged").mean() > 0.95
