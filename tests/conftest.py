@@ -1,6 +1,7 @@
-"""Settings of the whole suite: Hypothesis profiles, and skips that are errors in CI."""
+"""Settings of the whole suite: Hypothesis profiles, Ctrl-C that works, and skips that are errors in CI."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import hypothesis
@@ -12,6 +13,11 @@ hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("thorough", max_examples=100_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+# A shell that starts the suite in the background has Ctrl-C ignored, by us and by every process that we start; some
+# tests press it and wait for the answer.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

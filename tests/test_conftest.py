@@ -1,5 +1,6 @@
 """The suite's own settings do what they say."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,14 @@ def test_unknown_profile_stops_the_run(inner):
     result = inner({"test_it": "def test_it(): pass"}, HYPOTHESIS_PROFILE="thorogh")
     assert result.ret != pytest.ExitCode.OK
     assert "thorogh" in result.stderr.str()
+
+
+def test_ctrl_c_is_answered_though_the_suite_was_started_in_the_background(inner):
+    """As a shell's ``&`` does it: the suite is started with Ctrl-C ignored, and a test presses it all the same."""
+    pressed = "import pytest, signal\ndef test_it():\n    with pytest.raises(KeyboardInterrupt): "
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = inner({"test_press": pressed + "signal.raise_signal(signal.SIGINT)"})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.parseoutcomes() == {"passed": 1}
