@@ -123,7 +123,7 @@ def simulate(
 
 
 def check_simulation(world: World, n: int, method: str, options: Mapping[str, Any]) -> None:
-    """Raise unless a method and its options are valid in a world at a sample size: simulate one data set.
+    """Raise unless a method and its options are valid in a world at a sample size: fit one data set.
 
     Parameters
     ----------
@@ -152,7 +152,9 @@ def check_simulation(world: World, n: int, method: str, options: Mapping[str, An
     check_choice("method", method, METHODS)
     for option in options:
         check_choice(f"option of {method}", option, [field.name for field in dataclasses.fields(MethodOptions)])
-    simulate(world, method, n, 1, np.random.default_rng(0), **options)
+    rng, chosen = np.random.default_rng(0), MethodOptions(**options)
+    exact_target(world, method, chosen)
+    estimate(world, world.sample(n, 1, rng), method, chosen, rng)
 
 
 def _policy_metrics(world: World, policies: FloatArray, target: FloatArray | None, n: int) -> dict[str, FloatArray]:
