@@ -96,7 +96,7 @@ def plot_error_against_n(
     ax.yaxis.set_minor_formatter(NullFormatter())
     low, high = rows["mean"].min(), rows["mean"].max()
     # The lower left corner is empty as errors fall: lower the axis until the legend fits there.
-    ax.set_ylim(low * (low / high) ** 0.7, high * 1.6)
+    ax.set_ylim(low * (low / high) ** 0.9, high * 1.6)
     ax.legend(loc="lower left", title="slope [95 % interval]", alignment="left")
     return ax
 
@@ -114,7 +114,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     Drawing
         Figure and plotted numbers.
     """
-    figure = new_figure(DOUBLE_COLUMN, 5.6)
+    figure = new_figure(DOUBLE_COLUMN, 6.6)
     axes = figure.subplots(len(_WORLDS), len(_METRICS))
     parts = []
     for i, (world, study) in enumerate(_STUDIES.items()):

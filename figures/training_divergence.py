@@ -3,7 +3,7 @@
 Share of training runs that diverged, for each learning rate and each overlap, under three optimisers. A run diverges
 when a loss, a gradient or a parameter is not finite; the losses of strict DDRO and of the likelihood are infinite from
 the edge of their domain on. Whether a run that did not diverge came near its minimum is another question: the note
-says how many runs of RDRO did.
+says how many did.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ TABLES = {"dynamics/summary": _SUMMARY}
 """Tables read, with the columns needed."""
 
 _WORLDS = {"sgd": "SGD", "adam": "Adam", "sgd_clipped": "SGD, clipped gradients"}
-_METHODS = {"rdro": "RDRO", "ddro": "DDRO", "mle": "MLE", "ddro_extend": "DDRO continued"}
+_METHODS = {"rdro": "RDRO", "ddro": "DDRO strict", "mle": "MLE", "ddro_extend": "DDRO continued"}
 _PALETTE = "rocket_r"
 _LEGEND = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -105,6 +105,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
             panels[world, method] = "abcdefghijkl"[len(panels)]
             ax.label_outer()
     letter(axes)
+    figure.align_ylabels(axes[:, 0])
     rows = _select(table)
     palette = sns.color_palette(_PALETTE, as_cmap=True)
     handles = [Patch(facecolor=palette(share), edgecolor="0.6", label=f"{share:g}") for share in _LEGEND]
@@ -118,16 +119,16 @@ def _note(table: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Return what the axes mean, how sure the shares are, and what they do not say."""
     widest = rows.loc[(rows["high"] - rows["low"]).idxmax()]
     n = rows["n"].iloc[0]
-    policies = table[(table["n"] == n) & (table["metric"] == "tv_preferred") & (table["method"] == "rdro")]
-    converged = policies["share_ok"]
+    policies = table[(table["n"] == n) & (table["metric"] == "tv_preferred") & table["world"].isin(_WORLDS)]
+    converged = policies.groupby("method")["share_ok"].mean().reindex(list(_METHODS))
+    shares = ", ".join(f"{_METHODS[method]} {share:.0%}".replace("%", " %") for method, share in converged.items())
     return (
         "overlap: share of its non-preferred mass that the preferred half of the responses keeps; diverged: a loss, "
         "gradient or parameter\nis not finite (for strict DDRO and MLE: beyond their domain). "
         f"n = {n:,}, {_counts(rows['replicates'])} runs a cell; 95 % Clopper\N{EN DASH}Pearson\nintervals of the "
         f"shares: the widest is {widest['mean']:.2g} [{widest['low']:.2f}, {widest['high']:.2f}]; all are in the CSV. "
         "Not diverged does not mean converged:\n"
-        f"the share of RDRO's runs that had converged at the end lies between {converged.min():.2g} and "
-        f"{converged.max():.2g}, by cell"
+        f"of all runs, these had converged at the end: {shares}"
     )
 
 

@@ -9,9 +9,12 @@ from sim.exact_tables import efficiencies, loss_shapes, ratio_shapes
 
 ALPHAS = (0.1, 0.2, 0.5, 0.8)
 SIZES = (100, 1_000, 10_000, 100_000)
-METHODS = ("sft", "rdro", "ddro", "mle", "dpo")
+METHODS = ("sft", "rdro", "ddro", "mle", "dpo", "ipo", "kto")
 OVERLAPS = (1.0, 0.1, 0.01)
-WRONG_ALPHA = ("rdro told 0.45", "ddro told 0.45", "mle told 0.45", "rdro plug-in", "sft")
+WRONG_ALPHA = (
+    *("rdro told 0.45", "ddro told 0.45", "mle told 0.45", "rdro told 0.15", "ddro told 0.15", "mle told 0.15"),
+    *("rdro plug-in", "sft"),
+)
 WRONG_REFERENCE = ("rdro", "ddro", "mle", "rdro calibrated", "sft")
 PROMPT_RATES = (
     *("rdro, one alpha", "rdro, alpha(x)", "rdro, alpha(x), weights(x)"),
@@ -45,7 +48,9 @@ def write_tables(folder, *, factor=1.0):
         "constants/summary": _constants(factor),
         "wrong_alpha/summary": _assumption(factor, WRONG_ALPHA, world="five_responses"),
         "wrong_reference/summary": _assumption(factor, WRONG_REFERENCE, world="tabular", reference_error=0.3),
-        "label_noise/summary": _assumption(factor, (*METHODS, "kto"), world="thumbs", label_noise=0.1),
+        "label_noise/summary": pd.concat(
+            [_assumption(factor, METHODS, world=world, label_noise=0.1) for world in ("thumbs", "pairs")]
+        ),
         "prompt_rates/summary": _assumption(factor, PROMPT_RATES, world="unequal rates"),
     }
     for name, table in tables.items():
@@ -149,7 +154,7 @@ def _constants(factor):
 def _assumption(factor, methods, **keys):
     rows = []
     for n, (index, method) in itertools.product(SIZES, enumerate(methods)):
-        floor = 0.05 * (index + 1) * (index < 3)
+        floor = 0.05 * (index + 1) * (index < len(methods) // 2)
         row = summary_row(floor + factor * n**-0.5, exact=floor, n=n, method=method, metric="tv_preferred", **keys)
         rows.append(row)
     return pd.DataFrame(rows)

@@ -197,6 +197,8 @@ def test_legend_says_slopes_floors_failed_fits_and_lines_that_do_not_fit(results
         "MLE": f"{slope}*",
         "SFT": "no slope",
         "DPO (†10 %)": "tends to 0.2",
+        "IPO": slope,
+        "KTO": slope,
     }
     floors = [line.get_ydata()[0] for line in ax.get_lines() if line.get_transform() != ax.transData]
     assert floors == [0.2]
