@@ -47,7 +47,7 @@ clean: ## remove the environment, the figures and all caches (results/ stays: it
 # A stamp is remade when pyproject.toml or constraints.txt has changed; until then a target starts at once.
 $(VENV)/.installed-studies: extras := data,networks
 $(VENV)/.installed-dev: extras := data,dev
-$(VENV)/.installed-bench: extras := data,bench
+$(VENV)/.installed-bench: extras := data,lm,bench
 $(VENV)/.installed-notebooks: extras := data,notebooks
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created

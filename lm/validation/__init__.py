@@ -1,0 +1,1 @@
+"""The embedded experiment: every method on languages whose laws are known exactly."""
