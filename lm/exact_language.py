@@ -2,7 +2,7 @@
 
 A completion is a row of `longest` tokens, each a symbol from 0 to ``symbols - 1`` or the end token, which is numbered
 `symbols` and repeats once it has come. A completion of the longest length has no end token. Prompts are spelled in the
-same symbols, so that a network over ``symbols + 1`` tokens is a law on exactly these completions.
+same tokens, so that a network over ``symbols + 1`` tokens is a law on exactly these completions.
 """
 
 from dataclasses import dataclass
@@ -253,13 +253,16 @@ class PreferenceLanguage:
         return FiniteProblem(*self.tables(), reference, alpha=self.alpha)
 
     def prompt_ids(self, prompt: int) -> NDArray[np.int32]:
-        """Return the tokens that stand for a prompt: its number, spelled in symbols."""
+        """Return the tokens that stand for a prompt: the end token, then its number spelled in symbols.
+
+        Without a token that differs from all symbols in front, a network with rotary positions gives "0" and "0 0" the
+        same continuation: attention to equal tokens is blind to their number.
+        """
         digits = 1
         while self.symbols**digits < self.prompts:
             digits += 1
-        return np.array(
-            [prompt // self.symbols**place % self.symbols for place in reversed(range(digits))], dtype=np.int32
-        )
+        word = [prompt // self.symbols**place % self.symbols for place in reversed(range(digits))]
+        return np.array([self.end, *word], dtype=np.int32)
 
     def completion_ids(self, completions: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """Return the tokens of completions, each up to and with its first end token."""

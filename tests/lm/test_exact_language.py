@@ -122,7 +122,7 @@ def test_separation_sets_the_overlap():
 def test_tokens_spell_prompts_apart_and_end_once():
     language = _language(prompts=10, symbols=3, longest=4)
     spelled = {tuple(language.prompt_ids(x)) for x in range(10)}
-    assert len(spelled) == 10 and {len(word) for word in spelled} == {3}
+    assert len(spelled) == 10 and {(len(word), word[0]) for word in spelled} == {(4, language.end)}
     sample = language.sample(200, np.random.default_rng(0))
     examples = language.examples(sample)
     assert len(examples) == 200 and (examples.preferred == sample.preferred).all()

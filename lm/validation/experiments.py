@@ -1,0 +1,374 @@
+"""Experiments as their files describe them, and the runs that they consist of."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar
+
+from theory.checks import check_choice, check_positive
+
+__all__ = [
+    "PROFILES",
+    "Experiment",
+    "Method",
+    "Profile",
+    "Run",
+    "World",
+    "fingerprint",
+    "load_experiment",
+    "parse_experiment",
+    "shipped_experiments",
+]
+
+PROFILES = ("smoke", "quick", "paper")
+REPORTS = ("error", "stability")
+_FOLDER = Path(__file__).parent / "experiments"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class World:
+    """Languages, and the reference that runs start from.
+
+    Attributes
+    ----------
+    name : str
+        Name in tables.
+    language : dict
+        Arguments of `lm.exact_language.random_language`; alpha and preferred_fraction may be arrays by prompt.
+    reference : str
+        Whose log-probabilities the losses use: "network", those of the network that runs start from; "exact", those of
+        the mixture itself.
+    pretraining : float
+        How long the reference is trained, as a multiple of the profile's `pretraining_steps`.
+    """
+
+    name: str
+    language: dict[str, Any]
+    reference: str = "network"
+    pretraining: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_choice(f"reference of world {self.name}", self.reference, ("network", "exact"))
+        check_positive(self.pretraining, f"pretraining of world {self.name}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared.
+
+    Attributes
+    ----------
+    label : str
+        Name in tables.
+    method : str
+        A method of `lm.settings.MethodConfig`.
+    options : dict
+        Its options, as there. ``alpha = "true"`` (default where the method has an alpha) stands for the language's own:
+        one number, or the data's column where it depends on the prompt.
+    worlds : tuple of str
+        Worlds it runs in; all when empty.
+    """
+
+    label: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    worlds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large an experiment is run.
+
+    Attributes
+    ----------
+    n : tuple of int
+        Completions in a training set.
+    seeds : int
+        Repetitions, each with its own languages, reference, data and order.
+    learning_rates : tuple of float
+        Grid of learning rates.
+    steps, pretraining_steps : int
+        Steps of a run, and of its reference.
+    evaluations : int
+        How often a run is evaluated, last step included.
+    language : dict
+        What replaces settings of the worlds' languages.
+    """
+
+    n: tuple[int, ...]
+    seeds: int
+    learning_rates: tuple[float, ...]
+    steps: int
+    pretraining_steps: int
+    evaluations: int = 4
+    language: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        counts = {"seeds": [self.seeds], "steps": [self.steps], "pretraining_steps": [self.pretraining_steps]}
+        for name, values in (counts | {"n": self.n, "evaluations": [self.evaluations]}).items():
+            wrong = [v for v in values if not isinstance(v, int) or isinstance(v, bool) or v < 1]
+            if wrong or not values:
+                raise ValueError(f"{name} must be made of positive integers, got {wrong[0] if wrong else 'none'}")
+        if not self.learning_rates:
+            raise ValueError("learning_rates must hold at least one, got none")
+        for rate in self.learning_rates:
+            check_positive(rate, "learning_rates")
+        if self.steps % self.evaluations:
+            raise ValueError(f"steps must be a multiple of evaluations, got {self.steps} and {self.evaluations}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: everything that its result depends on.
+
+    Attributes
+    ----------
+    experiment : str
+        Name of the experiment.
+    seed, replicate : int
+        Root of the random streams and number of the repetition.
+    world : World
+        Languages and reference.
+    method : Method
+        The loss.
+    n, steps, evaluations, pretraining_steps : int
+        Sizes.
+    learning_rate : float
+        Learning rate.
+    training : dict
+        Other settings of `lm.RatioConfig`.
+    """
+
+    experiment: str
+    seed: int
+    replicate: int
+    world: World
+    method: Method
+    n: int
+    learning_rate: float
+    steps: int
+    evaluations: int
+    pretraining_steps: int
+    training: dict[str, Any]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return what tables say of the run."""
+        return {
+            "study": self.experiment,
+            "world": self.world.name,
+            "n": self.n,
+            "learning_rate": self.learning_rate,
+            "method": self.method.label,
+            "replicate": self.replicate,
+        }
+
+    @property
+    def key(self) -> str:
+        """Return the fingerprint of the run."""
+        return fingerprint(asdict(self))
+
+    def __str__(self) -> str:
+        """Return the run as messages name it."""
+        return (
+            f"{self.experiment}/{self.world.name}/n={self.n}/learning_rate={self.learning_rate:g}/"
+            f"seed={self.replicate}:{self.method.label}"
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment.
+
+    Attributes
+    ----------
+    name, question : str
+        Name of experiment and result folder; the question it answers.
+    report : str
+        "error": distances from the exact laws at each method's best learning rate; "stability": what happens over the
+        whole grid of learning rates.
+    baseline : str
+        Label that others are compared with, pair by pair.
+    seed : int
+        Root of all random streams. Experiments of one seed and equal languages share their references.
+    worlds, methods, profiles
+        See their classes.
+    training : dict
+        Settings of `lm.RatioConfig` that all runs share.
+    """
+
+    name: str
+    question: str
+    report: str
+    baseline: str
+    seed: int
+    worlds: tuple[World, ...]
+    methods: tuple[Method, ...]
+    profiles: dict[str, Profile]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def profile(self, name: str) -> Profile:
+        """Return a profile by name, or raise naming those that there are."""
+        return self.profiles[check_choice(f"profile of experiment {self.name}", name, self.profiles)]
+
+    def runs(self, profile: str) -> list[Run]:
+        """Return the runs of a profile in the order of the tables."""
+        size = self.profile(profile)
+        worlds = [World(w.name, w.language | size.language, w.reference, w.pretraining) for w in self.worlds]
+        return [
+            Run(
+                self.name,
+                self.seed,
+                replicate,
+                world,
+                method,
+                n,
+                rate,
+                size.steps,
+                size.evaluations,
+                max(1, round(size.pretraining_steps * world.pretraining)),
+                self.training,
+            )
+            for world, n, rate, method, replicate in product(
+                worlds, size.n, size.learning_rates, self.methods, range(size.seeds)
+            )
+            if not method.worlds or world.name in method.worlds
+        ]
+
+
+def fingerprint(value: Any) -> str:
+    """Return 64 hexadecimal digits that equal settings share.
+
+    Examples
+    --------
+    >>> fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": (2,), "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shipped_experiments() -> tuple[str, ...]:
+    """Return the names of the experiments that come with the package, in alphabetical order."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def load_experiment(name_or_path: str | Path) -> Experiment:
+    """Read an experiment.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        Name of a shipped experiment, or the path of a file that ends in ``.toml``.
+
+    Returns
+    -------
+    Experiment
+        The experiment.
+
+    Raises
+    ------
+    ValueError
+        If there is no shipped experiment of that name (the nearest is named), or the file is not valid.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> load_experiment("stability").baseline
+    'rdro'
+    """
+    if str(name_or_path).endswith(".toml"):
+        path = Path(name_or_path)
+    else:
+        path = _FOLDER / f"{check_choice('experiment', str(name_or_path), shipped_experiments())}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"an experiment must be a file that can be read, got {path}: {error.strerror}") from error
+    try:
+        return parse_experiment(tomllib.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse_experiment(table: Mapping[str, Any]) -> Experiment:
+    """Check the content of an experiment's file, key by key.
+
+    Parameters
+    ----------
+    table : mapping
+        The content. ``language`` holds what all worlds share.
+
+    Returns
+    -------
+    Experiment
+        The experiment.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a key is missing, or unknown (the nearest is named), or a value breaks its rule.
+
+    Examples
+    --------
+    >>> parse_experiment({"name": "x", "qestion": "?"})
+    Traceback (most recent call last):
+    ValueError: key of an experiment must be one of baseline, language, methods, name, profiles, question, report, seed, training, worlds; got 'qestion' (did you mean 'question'?)
+    """  # noqa: E501 -- the message is one line
+    shared = table.get("language", {})
+    worlds = tuple(
+        _build(World, "worlds", {**entry, "language": {**shared, **entry.get("language", {})}})
+        for entry in _tables("worlds", table)
+    )
+    methods = tuple(_method(entry) for entry in _tables("methods", table))
+    sizes = table.get("profiles", {})
+    for name in sizes:
+        check_choice("profile", name, PROFILES)
+    profiles = {name: _build(Profile, f"profiles.{name}", entry) for name, entry in sizes.items()}
+    parts = {"worlds": worlds, "methods": methods, "profiles": profiles}
+    experiment = _build(Experiment, "an experiment", {**table, **parts}, also=("language",))
+    check_choice("report", experiment.report, REPORTS)
+    labels = [method.label for method in methods]
+    check_choice("baseline", experiment.baseline, labels)
+    names = [world.name for world in worlds]
+    for kind, values in (("labels of methods", labels), ("names of worlds", names)):
+        if len(set(values)) < len(values):
+            raise ValueError(f"{kind} must all be different, got {', '.join(values)}")
+    for name in (name for method in methods for name in method.worlds):
+        check_choice("worlds of a method", name, names)
+    return experiment
+
+
+def _method(entry: Mapping[str, Any]) -> Method:
+    """Return a method; what is no key of its own is an option of the loss."""
+    own = {name: entry[name] for name in ("label", "method", "worlds") if name in entry}
+    return _build(Method, "methods", {**own, "options": {k: v for k, v in entry.items() if k not in own}})
+
+
+def _tables(name: str, table: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the tables of an array, of which there must be one at least where the key is given."""
+    for entry in table.get(name, []):
+        if not isinstance(entry, dict):
+            raise TypeError(f"{name} must hold tables [[{name}]], got {entry!r}")
+        yield entry
+
+
+def _build(cls: type[_T], place: str, table: Mapping[str, Any], also: tuple[str, ...] = ()) -> _T:
+    """Return a dataclass of a table's values: no unknown key, none missing, arrays as tuples."""
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        check_choice(f"key of {place}", key, (*known, *also))
+    for name, wanted in known.items():
+        needed = wanted.default is MISSING and wanted.default_factory is MISSING
+        if needed and not (table.get(name) or table.get(name) == 0):
+            raise ValueError(f"{place} must have the key {name}, got {', '.join(table) or 'nothing'}")
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in known}
+    return cls(**values)

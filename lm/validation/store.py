@@ -1,0 +1,121 @@
+"""Results on disk: files that are there as a whole or not at all, and whose names tell whether they are sound."""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["find_checked", "locked", "open_settings", "replacing", "save_checked"]
+
+_DIGITS = 16
+_SHOWN = 5
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write, and put it in place as a whole or not at all, even after a kill or a power cut.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # two processes may write one name
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checked(folder: Path, key: str, content: bytes, kind: str) -> Path:
+    """Save bytes as ``KEY-CHECKSUM.KIND``, and return the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{key}-{_checksum(content)}.{kind}"
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def find_checked(folder: Path, key: str) -> Path | None:
+    """Return the sound file of a key; one that does not match its checksum is named on stderr and removed."""
+    for path in sorted(folder.glob(f"{key}-*")):
+        if path.suffix == ".tmp":  # of a process that was killed, or that writes at this moment
+            continue
+        if path.stem == f"{key}-{_checksum(path.read_bytes())}":
+            return path
+        print(f"{path} does not match its checksum and is computed again", file=sys.stderr)
+        path.unlink()
+    return None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder of results to one process at a time; the system releases it when the process ends.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, or another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / ".lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise OSError(f"results must be written by one process at a time, got {folder} in use") from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise OSError(f"results must go to a folder that can be written, got {folder}: {error.strerror}") from error
+
+
+def open_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Save the settings of a new folder of results; refuse those that differ from an earlier run's.
+
+    Raises
+    ------
+    ValueError
+        If they differ; what differs is shown.
+    """
+    path = folder / "settings.json"
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        return
+    remedy = f"choose another --output, or delete {folder} to start again"
+    try:
+        old = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} must be the JSON that an earlier run wrote, got {error}; {remedy}") from error
+    different = list(_differences(old, json.loads(json.dumps(settings)), ""))
+    if different:
+        more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
+        shown = "; ".join(different[:_SHOWN]) + more
+        raise ValueError(f"an experiment must resume with the settings it began with, got {shown}. Remedies: {remedy}")
+
+
+def _checksum(content: bytes) -> str:
+    """Return the checksum that names carry."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def _differences(old: Any, new: Any, place: str) -> Iterator[str]:
+    """Yield what differs between two JSON values, as ``place: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(f"{place}.{k}".lstrip("."), old.get(k, "nothing"), new.get(k, "nothing")) for k in {**old, **new}]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(f"{place}[{i}]", *values) for i, values in enumerate(zip(old, new, strict=True))]
+    else:
+        if old != new:
+            yield f"{place or 'settings'}: {json.dumps(old)} -> {json.dumps(new)}"
+        return
+    for where, before, after in pairs:
+        yield from _differences(before, after, where)
