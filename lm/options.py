@@ -23,6 +23,8 @@ __all__ = ["Settings", "load_settings", "ratio_arguments", "shipped_configs"]
 _CONFIGS = Path(__file__).with_name("configs")
 _GROUPS = (ModelConfig, DataConfig, MethodConfig)
 _FOLDER = "${config_folder}"
+# What TrainingArguments and Trainer take beside the types that they declare.
+_BESIDES = {"fsdp": bool, "resume_from_checkpoint": bool}
 _NAMES = {
     bool: "true or false",
     int: "an integer",
@@ -127,7 +129,9 @@ def ratio_arguments(settings: Settings) -> dict[str, Any]:
     for name in settings.ratio:
         if name not in known:
             _refuse(name, known.union(*(typing.get_type_hints(group) for group in _GROUPS)))
-    return {name: _fit(name, value, hints[name]) for name, value in settings.ratio.items()}
+    return {
+        name: _fit(name, value, hints[name] | _BESIDES.get(name, hints[name])) for name, value in settings.ratio.items()
+    }
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -58,6 +58,7 @@ class ModelConfig:
 
     model: str = _field("", "folder, hub name, tiny-qwen2 or tiny-llama (random weights, for trials)")
     tokenizer: str | None = _field(None, "folder, hub name, toy or qwen2.5 (offline, extra qwen); default the model's")
+    pad_token: str | None = _field(None, "special token that fills batches, where the tokenizer names none")
     model_revision: str | None = _field(None, "revision of a hub model")
     model_dtype: str | None = _field(None, "float32, bfloat16 or float16 (default float32, bfloat16 base with LoRA)")
     attention: str = _field("sdpa", "attention implementation: sdpa, eager, flash_attention_2, flex_attention")
