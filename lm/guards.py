@@ -1,0 +1,127 @@
+"""What is checked before the first step: tokens that the model can hold, and policy = reference."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lm.examples import ExampleSet
+
+if TYPE_CHECKING:
+    from lm.trainer import RatioTrainer
+
+__all__ = ["StartCheck", "check_tokens", "start_tolerance"]
+
+# Roundings of the logits, in units of half the spacing at 1: logits of about 10 carry 16 units in their last place, and
+# as much again comes from the layers below. float32 adds up thousands of products at full width, each with an error.
+_UNITS = 32.0
+_ROUNDING = {torch.float64: 2.0**-47, torch.float32: 2.0**-18, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+_TF32_ROUNDING = 2.0**-11
+
+_CAUSES = (
+    "dropout that is on (the model must be deterministic), another dtype or autocast than the reference's, rows that "
+    "were cut or templated differently, stale reference log-probabilities, another reference than the model that "
+    "training starts from (such as an adapter that is trained already)"
+)
+
+
+def check_tokens(examples: ExampleSet, model: nn.Module) -> None:
+    """Raise unless a model can hold every sequence.
+
+    Parameters
+    ----------
+    examples : ExampleSet
+        Tokenised examples.
+    model : PreTrainedModel or PeftModel
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If a token id is not in the model's vocabulary, or a sequence is longer than the model's positions.
+    """
+    config = model.config.get_text_config()
+    vocabulary, positions = config.vocab_size, getattr(config, "max_position_embeddings", None)
+    for row, prompt, completion in zip(examples.rows, examples.prompt_ids, examples.completion_ids, strict=True):
+        low = min(int(prompt.min()), int(completion.min()))
+        high = max(int(prompt.max()), int(completion.max()))
+        if low < 0 or high >= vocabulary:
+            raise ValueError(
+                f"token ids must lie in the model's vocabulary, [0, {vocabulary}), got {low if low < 0 else high} in "
+                f"row {row}; is the tokenizer the model's own?"
+            )
+        if positions is not None and len(prompt) + len(completion) > positions:
+            raise ValueError(
+                f"sequences must have at most the model's {positions} positions, got {len(prompt) + len(completion)} "
+                f"tokens in row {row}; set max_length"
+            )
+
+
+def start_tolerance(dtype: torch.dtype, tokens: int, tf32: bool = False) -> float:
+    """Return how far the log-ratio of a model to itself may be from 0 in nats, for a completion of some tokens.
+
+    Roundings of single tokens are independent, so that their sum grows like the root of their number.
+
+    Examples
+    --------
+    >>> round(start_tolerance(torch.bfloat16, tokens=400), 4), round(start_tolerance(torch.float32, tokens=400), 4)
+    (2.5, 0.0024)
+    """
+    rounding = _TF32_ROUNDING if tf32 and dtype == torch.float32 else _ROUNDING[dtype]
+    return _UNITS * rounding * math.sqrt(tokens)
+
+
+class StartCheck(TrainerCallback):
+    """Check before the first step that policy = reference: log-ratios of 0, and balanced rdro's loss of ln 2.
+
+    Parameters
+    ----------
+    trainer : RatioTrainer
+        The trainer whose training begins.
+    """
+
+    def __init__(self, trainer: "RatioTrainer") -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Check, unless the run goes on from a checkpoint."""
+        if state.global_step == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError unless the policy is the reference on some training examples."""
+        trainer = self._trainer
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in self._some_examples()])
+        batch = {name: value.to(trainer.args.device) for name, value in batch.items()}
+        model = trainer.model_wrapped.train()  # as in training: dropout must show
+        with torch.random.fork_rng(), torch.no_grad():
+            log_ratios = trainer.log_ratios(model, batch)[0].double().cpu()
+        tolerance = start_tolerance(
+            _compute_dtype(trainer),
+            int(batch["completion_mask"].sum(dim=-1).max()),
+            torch.backends.cuda.matmul.allow_tf32,
+        )
+        worst = int(log_ratios.abs().nan_to_num(nan=torch.inf).argmax())
+        if not abs(log_ratios[worst]) <= tolerance:
+            raise ValueError(
+                "training must start from the reference, where log-ratios are 0, got "
+                f"{log_ratios[worst]:.4g} nats in row {int(batch['rows'][worst])} with a tolerance of {tolerance:.2g}; "
+                f"usual causes: {_CAUSES}; set check_start to false if it is meant"
+            )
+
+    def _some_examples(self) -> np.ndarray:
+        """Return as many examples of each class as a batch has, the longest among them, spread over the data."""
+        examples = self._trainer.train_dataset
+        each = max(1, self._trainer.args.per_device_train_batch_size // 2)
+        preferred = examples.preferred[:: examples.width]
+        of_class = (np.nonzero(preferred)[0], np.nonzero(~preferred)[0])
+        return np.concatenate([c[np.linspace(0, len(c) - 1, min(each, len(c))).astype(np.int64)] for c in of_class])
+
+
+def _compute_dtype(trainer: "RatioTrainer") -> torch.dtype:
+    """Return the floating type of the model's products: that of autocast, or of the weights."""
+    autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}
+    return autocast.get(trainer.accelerator.mixed_precision) or next(trainer.model.parameters()).dtype

@@ -1,0 +1,177 @@
+"""Going on from a checkpoint: only with the same method, alpha, weights, data and reference."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lm.examples import ExampleSet
+
+__all__ = [
+    "STATE_FILE",
+    "check_same",
+    "data_fingerprints",
+    "last_checkpoint",
+    "model_fingerprint",
+    "read_state",
+    "write_state",
+]
+
+STATE_FILE = "ratio_state.json"
+_TRAINER_STATE = "trainer_state.json"  # written by Trainer after everything else
+_SAMPLED = 1024
+
+
+def data_fingerprints(examples: ExampleSet) -> dict[str, str | None]:
+    """Fingerprint the columns of a data set.
+
+    Parameters
+    ----------
+    examples : ExampleSet
+        Prepared examples.
+
+    Returns
+    -------
+    dict
+        Hexadecimal digests under "data" (tokens, lengths, classes, order), "weights", "alphas" and
+        "reference_log_probs"; None for a column that is absent.
+    """
+    lengths = [np.array([len(ids) for ids in column]) for column in (examples.prompt_ids, examples.completion_ids)]
+    tokens = (np.asarray(ids, np.int32) for ids in (*examples.prompt_ids, *examples.completion_ids))
+    columns = {
+        "weights": examples.weights,
+        "alphas": examples.alpha,
+        "reference_log_probs": examples.reference_log_probs,
+    }
+    return {"data": _digest([np.array(examples.width), *lengths, examples.preferred, *tokens])} | {
+        name: None if column is None else _digest([column]) for name, column in columns.items()
+    }
+
+
+def model_fingerprint(model: nn.Module, trainable: bool = True) -> str:
+    """Return a digest of a model's parameters: names, shapes, types and up to 1,024 evenly spread entries of each.
+
+    With ``trainable=False`` parameters that training changes (an adapter) are left out.
+    """
+    parts: list[np.ndarray] = []
+    for name, parameter in model.named_parameters():
+        if trainable or not parameter.requires_grad:
+            flat = parameter.detach().flatten()
+            sample = flat[:: max(1, flat.numel() // _SAMPLED)].float().cpu().numpy()
+            parts += [np.array(f"{name} {tuple(parameter.shape)} {parameter.dtype}"), sample]
+    return _digest(parts)
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """Return the newest checkpoint that is complete, or None.
+
+    A run that was killed while it saved leaves a folder without the trainer's state, which is written last.
+
+    Parameters
+    ----------
+    folder : path
+        The output folder of a run.
+
+    Returns
+    -------
+    str or None
+        Path of the checkpoint.
+    """
+    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
+    for path in sorted(found, key=lambda each: int(each.name.split("-")[1]), reverse=True):
+        try:
+            json.loads((path / _TRAINER_STATE).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            continue
+        return str(path)
+    return None
+
+
+def write_state(folder: str | Path, state: Mapping[str, Any]) -> None:
+    """Write what a resumed run must agree with, whole or not at all.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of a checkpoint or of the final model.
+    state : mapping
+        Values that JSON holds.
+    """
+    target = Path(folder) / STATE_FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_suffix(".part")
+    draft.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    os.replace(draft, target)
+
+
+def read_state(checkpoint: str | Path) -> dict[str, Any]:
+    """Read the state of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : path
+        Folder of the checkpoint.
+
+    Returns
+    -------
+    dict
+        What `write_state` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the folder has none.
+    """
+    try:
+        return dict(json.loads((Path(checkpoint) / STATE_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(f"a checkpoint must hold {STATE_FILE}, got {checkpoint}, which has none") from None
+
+
+def check_same(saved: Mapping[str, Any], current: Mapping[str, Any], checkpoint: str | Path) -> None:
+    """Raise unless a checkpoint's method, alpha, weights, data and reference are the current ones.
+
+    Parameters
+    ----------
+    saved, current : mapping
+        Values by field.
+    checkpoint : path
+        Named in the error.
+
+    Raises
+    ------
+    ValueError
+        With every field that changed, its value in the checkpoint and the one now.
+
+    Examples
+    --------
+    >>> check_same({"alpha": 0.4}, {"alpha": 0.5}, "out/checkpoint-3")
+    Traceback (most recent call last):
+    ...
+    ValueError: a resumed run must be the run of out/checkpoint-3, but alpha was 0.4 and is 0.5
+    """
+    changed = [
+        f"{name} was {_shown(saved.get(name))} and is {_shown(value)}"
+        for name, value in current.items()
+        if saved.get(name) != value
+    ]
+    if changed:
+        raise ValueError(f"a resumed run must be the run of {checkpoint}, but {'; '.join(changed)}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value, a digest by its beginning."""
+    return f"{value[:12]}" if isinstance(value, str) and len(value) == 64 else repr(value)
+
+
+def _digest(parts: Iterable[np.ndarray]) -> str:
+    """Return the SHA-256 of arrays, one after the other."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(np.ascontiguousarray(part).tobytes())
+    return state.hexdigest()
