@@ -215,6 +215,12 @@ class PreferenceLanguage:
         """Draw n labelled examples: a prompt, a label of its preferred fraction, a completion of that class."""
         return self._sample(n, self.preferred_fraction, rng)
 
+    def sample_pairs(self, n: int, rng: np.random.Generator) -> LabelledSample:
+        """Draw n pairs, each a preferred and then a non-preferred completion of one prompt."""
+        prompts = np.repeat(rng.integers(self.prompts, size=n), 2)
+        preferred = np.arange(2 * n) % 2 == 0
+        return LabelledSample(prompts, self._speak(prompts, preferred, rng), preferred)
+
     def completions(self) -> NDArray[np.int64]:
         """Return all completions, shape (completions, longest): the shortest first, then in order.
 
@@ -269,24 +275,29 @@ class PreferenceLanguage:
         lengths = np.minimum((completions != self.end).sum(axis=1) + 1, self.longest)
         return [row[:length].astype(np.int32) for row, length in zip(completions, lengths, strict=True)]
 
-    def examples(self, sample: LabelledSample) -> ExampleSet:
-        """Return a sample as tokens, one sequence an example."""
-        prompts = [self.prompt_ids(x) for x in range(self.prompts)]
+    def examples(self, sample: LabelledSample, *, width: int = 1) -> ExampleSet:
+        """Return a sample as tokens; of width 2 every two sequences are one example, as `sample_pairs` draws them."""
+        spelled = [self.prompt_ids(x) for x in range(self.prompts)]
         return ExampleSet(
-            [prompts[x] for x in sample.prompts],
-            list(self.completion_ids(sample.completions)),
+            [spelled[x] for x in sample.prompts],
+            self.completion_ids(sample.completions),
             sample.preferred,
-            np.arange(len(sample.prompts)),
+            np.arange(len(sample.prompts)) // width,
+            width,
         )
 
     def _sample(self, n: int, rates: NDArray[np.float64], rng: np.random.Generator) -> LabelledSample:
         """Draw labelled completions, with chances of a positive label by prompt."""
         prompts = rng.integers(self.prompts, size=n)
         preferred = rng.random(n) < rates[prompts]
-        completions = np.where(
-            preferred[:, None], self.preferred.sample(prompts, rng), self.nonpreferred.sample(prompts, rng)
-        )
-        return LabelledSample(prompts, completions, preferred)
+        return LabelledSample(prompts, self._speak(prompts, preferred, rng), preferred)
+
+    def _speak(
+        self, prompts: NDArray[np.int64], preferred: NDArray[np.bool_], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Draw a completion of each prompt from the language of its class."""
+        first, second = self.preferred.sample(prompts, rng), self.nonpreferred.sample(prompts, rng)
+        return np.where(preferred[:, None], first, second)
 
 
 def random_language(

@@ -1,0 +1,222 @@
+"""Running experiments: only what is missing is computed, and results are equal however the work was done."""
+
+import hashlib
+import importlib.metadata
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from lm.validation.experiments import Experiment, Run
+from lm.validation.networks import ensure_reference, reference_key
+from lm.validation.store import find_checked, locked, open_settings, save_checked
+from lm.validation.tables import part_bytes, run_row, runs_of, write_tables
+from lm.validation.training import Outcome, prepare_process, train
+
+__all__ = ["ExperimentResult", "run_experiment"]
+
+_LOOK_FOR_PARENT = 1.0  # seconds between two looks of a worker at whether its parent lives
+_PACKAGES = ("relratio", "numpy", "scipy", "torch", "transformers", "accelerate")
+_SOURCES = ("theory/*.py", "lm/*.py", "lm/validation/*.py")
+_READERS = ("lm/__main__.py", "lm/validation/tables.py", "lm/validation/answers.py", "lm/validation/runner.py")
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What became of an experiment.
+
+    Attributes
+    ----------
+    experiment : str
+        Name.
+    folder : Path
+        Where its tables are.
+    runs, computed : int
+        Number of runs, and how many of them this call computed.
+    errors : tuple of str
+        One line for each run that raised; such runs are tried again by the next call.
+    """
+
+    experiment: str
+    folder: Path
+    runs: int
+    computed: int
+    errors: tuple[str, ...]
+
+
+def run_experiment(
+    experiment: Experiment, output: str | Path, *, profile: str = "quick", jobs: int = 1
+) -> ExperimentResult:
+    """Run an experiment, or what is missing of it, and write its tables.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+    output : str or Path
+        Folder of results; the experiment gets a folder of its name in it, references one that all share.
+    profile : {"smoke", "quick", "paper"}
+        Size.
+    jobs : int
+        Processes, at least 1.
+
+    Returns
+    -------
+    ExperimentResult
+        Where the tables are, and which runs failed.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds results of other settings, versions or sources.
+    OSError
+        If the folder cannot be written, or another process writes to it, or a worker process died.
+    KeyboardInterrupt
+        If the user interrupts; what is saved, and how to go on, is the message.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    runs = experiment.runs(profile)
+    folder, references = Path(output) / experiment.name, Path(output) / "references"
+    with locked(folder):
+        open_settings(folder, _settings(experiment, profile, runs))
+        parts = {run.key: find_checked(folder / "parts", run.key) for run in runs}
+        missing = [run for run in runs if _is_missing(parts[run.key])]
+        with _told(folder, f"{experiment.name} ({profile})", len(runs)):
+            _train_references(missing, references, jobs, f"{experiment.name}: references")
+            work = _execute(_run_part, [(run, references) for run in missing], jobs)
+            with _bar(f"{experiment.name} ({profile})", len(runs), len(missing)) as bar, closing(work) as results:
+                for key, content in results:
+                    parts[key] = save_checked(folder / "parts", key, content, "parquet")
+                    bar.update()
+            rows = [runs_of(parts[run.key]) for run in runs]
+            write_tables(folder, [parts[run.key] for run in runs])
+    errors = tuple(f"{run}: {row['message']}" for run, row in zip(runs, rows, strict=True) if row["status"] == "error")
+    return ExperimentResult(experiment.name, folder, len(runs), len(missing), errors)
+
+
+def _settings(experiment: Experiment, profile: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return everything that determines the results."""
+    described = asdict(experiment)
+    return {
+        **{name: described[name] for name in ("name", "seed", "worlds", "methods", "training")},
+        "profile": {"name": profile} | asdict(experiment.profile(profile)),
+        "runs": len(runs),
+        "versions": _versions(),
+    }
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    """Return versions of packages, and a checksum of the code that makes results."""
+    root, total = Path(__file__).parents[2], hashlib.sha256()
+    for path in sorted(path for pattern in _SOURCES for path in root.glob(pattern)):
+        name = path.relative_to(root).as_posix()
+        if name not in _READERS:
+            total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a clone that is run in place
+            found[package] = "not installed"
+    return found | {"python": sys.version.split()[0], "sources": total.hexdigest()[:16]}
+
+
+def _is_missing(part: Path | None) -> bool:
+    """Return whether a run has no result yet; one that raised is tried again."""
+    return part is None or runs_of(part)["status"] == "error"
+
+
+def _train_references(runs: Sequence[Run], folder: Path, jobs: int, title: str) -> None:
+    """Train the references that runs start from and that are not there yet."""
+    needed = {reference_key(run): run for run in runs}
+    absent = [run for key, run in needed.items() if find_checked(folder, key) is None]
+    if absent:
+        work = _execute(ensure_reference, [(run, folder) for run in absent], jobs)
+        with _bar(title, len(absent), len(absent)) as bar, closing(work) as results:
+            for _ in results:
+                bar.update()
+
+
+def _run_part(run: Run, references: Path) -> tuple[str, bytes]:
+    """Run, and return key and result; what raises is recorded, not lost."""
+    started = time.perf_counter()
+    try:
+        outcome = train(run, references)
+    except Exception as error:  # noqa: BLE001 -- recorded, with the run that repeats it
+        outcome = Outcome(status="error", message=" ".join(f"{type(error).__name__}: {error}".split()))
+    row = run_row(run, outcome, time.perf_counter() - started, _versions())
+    return run.key, part_bytes(run, outcome, row)
+
+
+def _execute(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Generator[Any, None, None]:
+    """Yield the results of calls as they end, in this process or in others, always with one thread each."""
+    if not calls:
+        return
+    if jobs == 1:
+        threads = torch.get_num_threads()
+        try:
+            prepare_process()
+            for arguments in calls:
+                yield function(*arguments)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    parallel = Parallel(
+        n_jobs=jobs,
+        pre_dispatch=2 * jobs,
+        batch_size=1,
+        return_as="generator_unordered",
+        backend="loky",
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+    with warnings.catch_warnings():
+        # What joblib says when it is interrupted; the message of the runner says it better.
+        warnings.filterwarnings("ignore", message=r".*You could benefit from adjusting the input task iterator")
+        with closing(parallel(delayed(function)(*arguments) for arguments in calls)) as results:
+            yield from results
+
+
+def _start_worker(parent: int) -> None:
+    """Prepare a worker process: Ctrl-C is its parent's to answer, and it does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare_process()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_FOR_PARENT)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _bar(title: str, total: int, missing: int) -> tqdm:
+    """Return a progress bar, silent where the output is no terminal."""
+    return tqdm(total=total, initial=total - missing, desc=title, unit="run", disable=None)
+
+
+@contextmanager
+def _told(folder: Path, title: str, total: int) -> Iterator[None]:
+    """Tell a user whose run is cut short what is saved and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as stop:
+        saved = len(list((folder / "parts").glob("*.parquet")))
+        told = f"{saved} of {total} runs of {title} are saved in {folder}; the same command goes on from there"
+        if isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(told) from stop
+        raise OSError(f"{stop}; {told}") from stop
