@@ -164,8 +164,8 @@ def _fields() -> str:
         + _wrapped(
             "All of them are fields here, such as output_dir (required), learning_rate, num_train_epochs, "
             "per_device_train_batch_size, gradient_accumulation_steps, lr_scheduler_type, warmup_steps, bf16, fsdp, "
-            "deepspeed, eval_strategy, save_steps, report_to, seed, resume_from_checkpoint; its own documentation tells "
-            "about each.",
+            "deepspeed, eval_strategy, save_steps, report_to, seed, resume_from_checkpoint; its documentation "
+            "tells about each.",
             indent="  ",
         )
     )
