@@ -1,13 +1,14 @@
 """Log-probabilities of sequences that never hold [batch, time, vocabulary].
 
 The losses of `theory` need one number per sequence, the sum of its tokens' log-probabilities. Of the logits only the
-log-normaliser and the target's entry matter, so that one [chunk, vocabulary] tile at a time is enough, in the forward
-pass and again in the backward pass.
+log-normaliser and the target's entry matter, so that one tile at a time, of all tokens and a part of the vocabulary, is
+enough, in the forward pass and again in the backward pass.
 """
 
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 __all__ = ["sequence_log_probs", "token_log_probs"]
 
@@ -26,11 +27,11 @@ def token_log_probs(
     hidden : Tensor
         Last hidden states, shape (tokens, width), floating point.
     weight : Tensor
-        Weights of the output head, shape (vocabulary, width), same dtype and device.
+        Weights of the output head, shape (vocabulary, width), same device, and same dtype unless under autocast.
     targets : Tensor
         Token ids, shape (tokens,), int64, each in [0, vocabulary).
     chunk_bytes : int
-        Largest size of one float32 tile of logits; at least one token is taken at a time.
+        Largest size of one float32 tile of logits; at least one token id is taken at a time.
 
     Returns
     -------
@@ -44,8 +45,11 @@ def token_log_probs(
 
     Notes
     -----
-    Logits, normalisers and the gradient of the weights are accumulated in float32 for half-precision inputs. The
-    backward pass rebuilds each tile from the hidden states, at the price of one more product with the head.
+    Under autocast products are taken in its precision, in the backward pass as well, from tiles of the weights, so that
+    no half-precision copy of all weights is made. Logits, normalisers and the gradient of the hidden states are
+    accumulated in float32 for half-precision inputs. The backward pass rebuilds each tile from the hidden states, at
+    the price of one more product with the head, and can be taken once. A target outside the vocabulary on an
+    accelerator, where a check would stop the device, gives NaN.
 
     Examples
     --------
@@ -59,7 +63,8 @@ def token_log_probs(
         )
     if targets.shape != hidden.shape[:1]:
         raise ValueError(f"targets must have shape {tuple(hidden.shape[:1])}, got {tuple(targets.shape)}")
-    if hidden.dtype != weight.dtype:
+    autocast = torch.is_autocast_enabled(hidden.device.type)
+    if hidden.dtype != weight.dtype and not autocast:
         raise ValueError(f"hidden and weight must have one dtype, got {hidden.dtype} and {weight.dtype}")
     if chunk_bytes < 1:
         raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes}")
@@ -71,7 +76,9 @@ def token_log_probs(
         raise ValueError(
             f"targets must lie in [0, {len(weight)}), got values from {int(targets.min())} to {int(targets.max())}"
         )
-    return _TokenLogProbs.apply(hidden, weight, targets, max(1, chunk_bytes // (4 * len(weight))))
+    dtype = torch.get_autocast_dtype(hidden.device.type) if autocast else hidden.dtype
+    columns = max(1, chunk_bytes // (4 * max(1, len(hidden))))
+    return _TokenLogProbs.apply(hidden, weight, targets, columns, dtype)
 
 
 def sequence_log_probs(
@@ -131,42 +138,77 @@ def sequence_log_probs(
 
 
 class _TokenLogProbs(torch.autograd.Function):
-    """Chunked log-softmax of a linear head at the targets."""
+    """Log-softmax of a linear head at the targets, one tile [tokens, part of the vocabulary] at a time.
+
+    Tiles cut the vocabulary and not the tokens, so that each row of the weights and of their gradient is read and
+    written once, by one product that sums over all tokens.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, columns: int, dtype: torch.dtype
     ) -> torch.Tensor:
         """Return log-probabilities; keep the normalisers instead of the logits."""
-        normaliser = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        picked = torch.empty_like(normaliser)
-        for part in _chunks(len(hidden), chunk):
-            logits = (hidden[part] @ weight.T).float()  # [chunk, vocabulary]
-            normaliser[part] = torch.logsumexp(logits, dim=1)
-            picked[part] = logits.gather(1, targets[part, None])[:, 0]
-        ctx.save_for_backward(hidden, weight, targets, normaliser)
-        ctx.chunk = chunk
-        return picked - normaliser
+        top = torch.full((len(hidden),), -torch.inf, dtype=torch.float32, device=hidden.device)
+        mass = torch.zeros_like(top)  # sum of exp(logit - top) so far: one rounding of log(mass), none per tile
+        known = (targets >= 0) & (targets < len(weight))  # not checked before on accelerators: NaN is loud there
+        picked = torch.where(known, 0.0, torch.nan)
+        inputs = hidden.to(dtype)
+        for part in _parts(len(weight), columns):
+            tile = _product(inputs, weight[part].to(dtype).T)
+            position, inside = _position(targets, part)
+            picked += tile.gather(1, position)[:, 0] * inside
+            new_top = torch.maximum(top, tile.amax(dim=1))
+            mass = mass * torch.exp(top - new_top) + tile.sub_(new_top[:, None]).exp_().sum(dim=1)
+            del tile  # or it would live on beside the next one
+            top = new_top
+        log_mass = mass.log_()
+        ctx.save_for_backward(hidden, weight, targets, top + log_mass)
+        ctx.columns, ctx.dtype = columns, dtype
+        return (picked - top) - log_mass
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Rebuild each tile: the gradient in the logits is ``g (onehot(target) - softmax)``."""
+        """Rebuild each tile: the gradient in the logits is ``g (onehot(target) - softmax)``.
+
+        g multiplies the narrow sides, not the tile: with a loss scale, half precision would overflow there.
+        """
         hidden, weight, targets, normaliser = ctx.saved_tensors
         need_hidden, need_weight = ctx.needs_input_grad[:2]
-        grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
-        for part in _chunks(len(hidden), ctx.chunk):
-            outer = gradients[0][part, None].float()
-            tile = torch.exp((hidden[part] @ weight.T).float() - normaliser[part, None]).mul_(-outer)
-            tile.scatter_add_(1, targets[part, None], outer)
-            tile = tile.to(hidden.dtype)
+        outer = gradients[0][:, None].float()
+        inputs = hidden.to(ctx.dtype)
+        scaled = (outer * hidden).to(ctx.dtype) if need_weight else None
+        grad_hidden = torch.zeros(hidden.shape, dtype=torch.float32, device=hidden.device) if need_hidden else None
+        grad_weight = torch.empty_like(weight) if need_weight else None
+        for part in _parts(len(weight), ctx.columns):
+            rows = weight[part].to(ctx.dtype)
+            position, inside = _position(targets, part)
+            tile = _product(inputs, rows.T).sub_(normaliser[:, None]).exp_().neg_()
+            tile = tile.scatter_add_(1, position, inside[:, None]).to(ctx.dtype)
             if grad_hidden is not None:
-                grad_hidden[part] = tile @ weight
+                grad_hidden += _product(tile, rows)
             if grad_weight is not None:
-                grad_weight += tile.T @ hidden[part]
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None
+                grad_weight[part] = _product(tile.T, scaled)
+            del tile
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden.mul_(outer).to(hidden.dtype)
+        return grad_hidden, grad_weight, None, None, None
 
 
-def _chunks(tokens: int, chunk: int) -> list[slice]:
-    """Return slices of at most `chunk` tokens."""
-    return [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
+def _parts(vocabulary: int, columns: int) -> list[slice]:
+    """Return slices of at most `columns` token ids."""
+    return [slice(start, min(start + columns, vocabulary)) for start in range(0, vocabulary, columns)]
+
+
+def _position(targets: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each target's column in a tile, shape (tokens, 1), and 1.0 where it lies in the tile (else 0.0)."""
+    position = targets - part.start
+    inside = (position >= 0) & (position < part.stop - part.start)
+    return torch.where(inside, position, 0)[:, None], inside.float()
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return ``left @ right`` in float32; autocast has been taken into account already."""
+    with torch.autocast(left.device.type, enabled=False):
+        return (left @ right).float()
