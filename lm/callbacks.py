@@ -69,6 +69,10 @@ class NonFiniteGuard(TrainerCallback):
         """Remember the examples of a batch: rows and losses (examples,), log-ratios (examples, width)."""
         self._window.append((rows, losses.detach(), log_ratios.detach()))
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Forget what an interrupted run left."""
+        self._window = []
+
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:

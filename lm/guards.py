@@ -13,7 +13,7 @@ from lm.examples import ExampleSet
 if TYPE_CHECKING:
     from lm.trainer import RatioTrainer
 
-__all__ = ["StartCheck", "check_tokens", "start_tolerance"]
+__all__ = ["StartCheck", "check_setting", "check_tokens", "start_tolerance"]
 
 # Roundings of the logits, in units of half the spacing at 1: logits of about 10 carry 16 units in their last place, and
 # as much again comes from the layers below. float32 adds up thousands of products at full width, each with an error.
@@ -26,6 +26,31 @@ _CAUSES = (
     "were cut or templated differently, stale reference log-probabilities, another reference than the model that "
     "training starts from (such as an adapter that is trained already)"
 )
+
+
+def check_setting(trainer: "RatioTrainer") -> None:
+    """Raise a ValueError where a trainer would train something else than what is asked for.
+
+    Parameters
+    ----------
+    trainer : RatioTrainer
+        The trainer, its model in place.
+    """
+    args = trainer.args
+    if args.n_gpu > 1:
+        raise ValueError(f"each device needs a process of its own, got one process for {args.n_gpu}; use torchrun")
+    split = {"tensor": trainer.get_tp_size(), "context": trainer.get_cp_size(), "sequence": trainer.get_sp_size()}
+    for kind, size in split.items():
+        if size > 1:
+            raise ValueError(f"{kind} parallelism must be off: log-probabilities need whole sequences, got {size}")
+    if args.train_sampling_strategy not in ("random", "sequential"):
+        raise ValueError(
+            f"train_sampling_strategy must be random or sequential, got {args.train_sampling_strategy!r}; "
+            "padding_free is what spares the padding"
+        )
+    half = [name for name, p in trainer.model.named_parameters() if p.requires_grad and p.dtype == torch.float16]
+    if args.fp16 and half:
+        raise ValueError(f"fp16 needs float32 weights, whose gradients it can scale, got float16 in {half[0]}")
 
 
 def check_tokens(examples: ExampleSet, model: nn.Module) -> None:
@@ -60,10 +85,24 @@ def check_tokens(examples: ExampleSet, model: nn.Module) -> None:
             )
 
 
-def start_tolerance(dtype: torch.dtype, tokens: int, tf32: bool = False) -> float:
-    """Return how far the log-ratio of a model to itself may be from 0 in nats, for a completion of some tokens.
+def start_tolerance(dtype: torch.dtype, tokens: Any, tf32: bool = False) -> Any:
+    """Return how far the log-ratio of a model to itself may be from 0.
 
     Roundings of single tokens are independent, so that their sum grows like the root of their number.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Floating type of the model's products.
+    tokens : int or ndarray
+        Tokens of the completion.
+    tf32 : bool
+        Whether products in float32 are rounded to TF32.
+
+    Returns
+    -------
+    float or ndarray
+        In nats.
 
     Examples
     --------
@@ -71,7 +110,7 @@ def start_tolerance(dtype: torch.dtype, tokens: int, tf32: bool = False) -> floa
     (2.5, 0.0024)
     """
     rounding = _TF32_ROUNDING if tf32 and dtype == torch.float32 else _ROUNDING[dtype]
-    return _UNITS * rounding * math.sqrt(tokens)
+    return _UNITS * rounding * tokens**0.5
 
 
 class StartCheck(TrainerCallback):
@@ -92,28 +131,30 @@ class StartCheck(TrainerCallback):
             self.check()
 
     def check(self) -> None:
-        """Raise a ValueError unless the policy is the reference on some training examples."""
-        trainer = self._trainer
-        batch = trainer.data_collator([trainer.train_dataset[i] for i in self._some_examples()])
-        batch = {name: value.to(trainer.args.device) for name, value in batch.items()}
+        """Raise a ValueError unless policy and reference agree on some training examples of both classes."""
+        trainer, device = self._trainer, self._trainer.args.device
+        chosen = [trainer.train_dataset[i] for i in self._some_examples()]
+        batch = {name: value.to(device) for name, value in trainer.data_collator(chosen).items()}
         model = trainer.model_wrapped.train()  # as in training: dropout must show
-        with torch.random.fork_rng(), torch.no_grad():
-            log_ratios = trainer.log_ratios(model, batch)[0].double().cpu()
-        tolerance = start_tolerance(
-            _compute_dtype(trainer),
-            int(batch["completion_mask"].sum(dim=-1).max()),
-            torch.backends.cuda.matmul.allow_tf32,
-        )
-        worst = int(log_ratios.abs().nan_to_num(nan=torch.inf).argmax())
-        if not abs(log_ratios[worst]) <= tolerance:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+            log_ratios = trainer.log_ratios(model, batch)[0]
+            losses = trainer.objective.losses(log_ratios, batch)
+        u = log_ratios.double().cpu().numpy()
+        tokens = np.array([len(ids) for example in chosen for ids in example["completion_ids"]])
+        tolerance = start_tolerance(_compute_dtype(trainer), tokens, torch.backends.cuda.matmul.allow_tf32)
+        excess = np.nan_to_num(np.abs(u) / tolerance, nan=np.inf)
+        worst = int(excess.argmax())
+        if excess[worst] > 1.0:
             raise ValueError(
-                "training must start from the reference, where log-ratios are 0, got "
-                f"{log_ratios[worst]:.4g} nats in row {int(batch['rows'][worst])} with a tolerance of {tolerance:.2g}; "
-                f"usual causes: {_CAUSES}; set check_start to false if it is meant"
+                f"training must start from the reference, where log-ratios are 0, got {u[worst]:.4g} nats in row "
+                f"{int(batch['rows'][worst])} with a tolerance of {tolerance[worst]:.2g}; usual causes: {_CAUSES}; "
+                "set check_start to false if it is meant"
             )
+        if _starts_at_ln_2(trainer):
+            _check_loss(losses.double().cpu().numpy(), batch["preferred"].cpu().numpy(), float(tolerance.max()))
 
     def _some_examples(self) -> np.ndarray:
-        """Return as many examples of each class as a batch has, the longest among them, spread over the data."""
+        """Return as many examples of each class as half a batch has, spread over the data."""
         examples = self._trainer.train_dataset
         each = max(1, self._trainer.args.per_device_train_batch_size // 2)
         preferred = examples.preferred[:: examples.width]
@@ -121,7 +162,25 @@ class StartCheck(TrainerCallback):
         return np.concatenate([c[np.linspace(0, len(c) - 1, min(each, len(c))).astype(np.int64)] for c in of_class])
 
 
+def _check_loss(losses: np.ndarray, preferred: np.ndarray, tolerance: float) -> None:
+    """Raise unless the mean of the two class means is ln 2, which it is at log-ratios of 0 for every alpha."""
+    loss = 0.5 * (losses[preferred].mean() + losses[~preferred].mean())
+    if not abs(loss - math.log(2.0)) <= tolerance:  # the loss has slopes of at most 1
+        raise ValueError(f"the balanced loss must start at ln 2 = 0.6931, got {loss:.6g}")
+
+
 def _compute_dtype(trainer: "RatioTrainer") -> torch.dtype:
     """Return the floating type of the model's products: that of autocast, or of the weights."""
     autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}
     return autocast.get(trainer.accelerator.mixed_precision) or next(trainer.model.parameters()).dtype
+
+
+def _starts_at_ln_2(trainer: "RatioTrainer") -> bool:
+    """Return whether the loss is the one whose value at the reference is known: one alpha, logistic, balanced."""
+    method = trainer.method
+    return (
+        method.name == "rdro"
+        and method.generator == "logistic"
+        and method.weighting == "balanced"
+        and trainer.objective.alpha is not None
+    )

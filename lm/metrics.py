@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from scipy.stats import rankdata
+from transformers import EvalPrediction
 
 from lm.method import RATIO_METHODS
 from lm.objective import Objective
 
-__all__ = ["MetricSums", "auc", "batch_sums", "summarise"]
+__all__ = ["MAXIMUM", "MetricSums", "auc", "batch_sums", "set_metrics", "summarise", "token_sums"]
 
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
@@ -23,6 +24,7 @@ def batch_sums(
     losses: torch.Tensor,
     batch: Mapping[str, torch.Tensor],
     used: torch.Tensor,
+    has_reference: bool = True,
 ) -> Sums:
     """Sum every metric over a batch.
 
@@ -38,6 +40,8 @@ def batch_sums(
         "preferred", "weights" and, where the objective asks for it, "alpha", each of shape (sequences,).
     used : Tensor
         False for examples to be left out, shape (examples,), bool; they count in "loss" (as 0) and "nonfinite" alone.
+    has_reference : bool
+        Whether log-ratios are any; sft without a reference has log-probabilities in their place, and no rewards.
 
     Returns
     -------
@@ -56,18 +60,27 @@ def batch_sums(
         sums["kl"] = _total(u, of_sequence & mismatched)
         of_sequence = of_sequence & ~mismatched
     for name, of_class in (("chosen", batch["preferred"]), ("rejected", ~batch["preferred"])):
-        sums[f"rewards/{name}"] = _total(u, of_sequence & of_class)
         sums[f"logps/{name}"] = _total(log_probs, of_sequence & of_class)
+        if has_reference:
+            sums[f"rewards/{name}"] = _total(u, of_sequence & of_class)
         if not method.pairs:
             sums[f"loss/{name}"] = _total(losses, used & of_class[::width])
     if method.pairs:
         margin = u[::2] - u[1::2]
         sums["rewards/accuracies"] = _total(torch.heaviside(margin, torch.full_like(margin[0], 0.5)), used)
-    sums[MAXIMUM] = (torch.where(of_sequence, u.abs(), 0.0).amax(), of_sequence.to(u.dtype).sum())
+    if has_reference:
+        sums[MAXIMUM] = (torch.where(of_sequence, u.abs(), 0.0).amax(), of_sequence.to(u.dtype).sum())
     if method.name in RATIO_METHODS:
         alpha = _wide(batch["alpha"]) if objective.alpha is None else torch.full_like(u, objective.alpha)
         sums["logratio/over_bound"] = _total((u > -alpha.log()).to(u.dtype), of_sequence)
     return sums
+
+
+def token_sums(batch: Mapping[str, torch.Tensor]) -> Sums:
+    """Return the number of tokens of a batch, padding left out, as the sum "num_tokens"."""
+    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+    tokens = _wide(mask.sum())
+    return {"num_tokens": (tokens, torch.ones_like(tokens))}
 
 
 def summarise(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
@@ -118,6 +131,40 @@ def auc(log_ratios: np.ndarray, preferred: np.ndarray) -> float | None:
     return float((ranks[preferred].sum() - n_preferred * (n_preferred + 1) / 2) / (n_preferred * n_others))
 
 
+def set_metrics(objective: Objective, prediction: EvalPrediction, has_reference: bool = True) -> dict[str, float]:
+    """Return the metrics of a whole held-out set.
+
+    Parameters
+    ----------
+    objective : Objective
+        The losses.
+    prediction : EvalPrediction
+        Of every example: log-ratio, log-probability, weight and alpha, shape (examples, width, 4), and classes
+        (examples, width); arrays, or lists of arrays by batch.
+    has_reference : bool
+        As in `batch_sums`.
+
+    Returns
+    -------
+    dict of str to float
+        Means as in training, kto's reference point being that of the whole set, and "rewards/auc". An infinite loss
+        is one that the set has.
+    """
+    values, classes = (
+        torch.from_numpy(np.concatenate(each) if isinstance(each, list) else each).flatten(0, 1)
+        for each in (prediction.predictions, prediction.label_ids)
+    )
+    log_ratios, log_probs, weights, alpha = values.double().unbind(dim=1)
+    batch = {"preferred": classes.bool(), "weights": weights, "alpha": alpha}
+    losses = objective.losses(log_ratios, batch)
+    used = torch.ones_like(losses, dtype=torch.bool)
+    sums = batch_sums(objective, log_ratios, log_probs, losses, batch, used, has_reference)
+    metrics = summarise({name: (float(total), float(count)) for name, (total, count) in sums.items()})
+    own = slice(None, None, 2 if objective.method.name == "kto" else 1)
+    area = auc(log_ratios[own].numpy(), batch["preferred"][own].numpy())
+    return metrics if area is None else metrics | {"rewards/auc": area}
+
+
 class MetricSums:
     """Running sums of `batch_sums` over the batches since the last report.
 
@@ -154,10 +201,10 @@ class MetricSums:
                 joined[row, 0] = gathered[:, row, 0].max()
         return {name: (float(total), float(count)) for name, (total, count) in zip(self._sums, joined, strict=True)}
 
-    def restore(self, totals: Mapping[str, tuple[float, float]], device: torch.device) -> None:
-        """Go on from the totals of a checkpoint; one process alone does so."""
+    def restore(self, totals: Mapping[str, tuple[float, float]], main: bool, device: torch.device) -> None:
+        """Go on from the totals of a checkpoint, which one process counts and the others have as zeros."""
         self._sums = {
-            name: tuple(_wide(torch.tensor(pair, dtype=torch.float64)).to(device).unbind())
+            name: tuple(_wide(torch.tensor(pair if main else (0.0, 0.0), dtype=torch.float64)).to(device).unbind())
             for name, pair in totals.items()
         }
 

@@ -5,17 +5,21 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from lm.examples import ExampleSet
 
+if TYPE_CHECKING:
+    from lm.trainer import RatioTrainer
+
 __all__ = [
     "STATE_FILE",
     "check_same",
     "data_fingerprints",
+    "describe_run",
     "last_checkpoint",
     "model_fingerprint",
     "read_state",
@@ -65,6 +69,35 @@ def model_fingerprint(model: nn.Module, trainable: bool = True) -> str:
             sample = flat[:: max(1, flat.numel() // _SAMPLED)].float().cpu().numpy()
             parts += [np.array(f"{name} {tuple(parameter.shape)} {parameter.dtype}"), sample]
     return _digest(parts)
+
+
+def describe_run(trainer: "RatioTrainer") -> dict[str, Any]:
+    """Return what a resumed run must agree with, by field.
+
+    Parameters
+    ----------
+    trainer : RatioTrainer
+        A trainer whose data is prepared and whose model is the one training starts from.
+
+    Returns
+    -------
+    dict
+        Method and options, resolved alpha, and fingerprints of data, weights and reference.
+    """
+    method, reference = trainer.method, None
+    if method.reference == "frozen":
+        reference = model_fingerprint(trainer.log_ratios.reference_model)
+    elif method.reference == "adapter_off":
+        reference = model_fingerprint(trainer.model, trainable=False)
+    return {
+        "method": method.name,
+        "alpha": trainer.resolved.alpha,
+        **{option: getattr(method, option) for option in ("generator", "weighting", "beyond_domain", "beta")},
+        "examples": trainer.resolved.examples,
+        **data_fingerprints(trainer.train_dataset),
+        "reference": method.reference,
+        "reference_model": reference,
+    }
 
 
 def last_checkpoint(folder: str | Path) -> str | None:

@@ -1,13 +1,12 @@
 """A `transformers.Trainer` whose loss is a call into `theory.losses`."""
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -15,11 +14,11 @@ from lm.callbacks import NonFiniteGuard
 from lm.collate import Collator
 from lm.config import RatioConfig
 from lm.examples import ExampleSet
-from lm.guards import StartCheck, check_tokens
+from lm.guards import StartCheck, check_setting, check_tokens
 from lm.log_ratios import LogRatios
-from lm.metrics import MetricSums, auc, batch_sums, summarise
+from lm.metrics import MetricSums, batch_sums, set_metrics, summarise, token_sums
 from lm.objective import Objective, Resolved, prepare_examples
-from lm.resume import check_same, data_fingerprints, last_checkpoint, model_fingerprint, read_state, write_state
+from lm.resume import check_same, describe_run, last_checkpoint, read_state, write_state
 
 __all__ = ["RatioTrainer"]
 
@@ -95,11 +94,11 @@ class RatioTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            compute_metrics=self._evaluation_metrics,
+            compute_metrics=self._set_metrics,
             callbacks=callbacks,
             optimizers=optimizers,
         )
-        self._check_setting()
+        check_setting(self)
         self.method = args.resolved
         self.log_ratios = LogRatios(self.accelerator, args, model, reference_model)
         self.train_dataset, self.resolved = self._prepare_examples(train_dataset)
@@ -108,26 +107,14 @@ class RatioTrainer(Trainer):
             self.eval_dataset = self._held_out(eval_dataset)
         elif eval_dataset is not None:
             self.eval_dataset = {name: self._held_out(each) for name, each in eval_dataset.items()}
-        self._run = self._describe_run()
+        self._run = describe_run(self)
         self._metrics = MetricSums(self.accelerator.gather)
         self._tokens_seen = 0.0
         self._clock = time.monotonic()
         self._guard = NonFiniteGuard(self.accelerator, skip=args.on_nonfinite == "skip")
         self.add_callback(self._guard)
-        if args.check_start and (self.method.reference != "none" or self.train_dataset.reference_log_probs is not None):
+        if args.check_start and self._has_reference:
             self.add_callback(StartCheck(self))
-
-    def _check_setting(self) -> None:
-        """Refuse what would train something else than what is asked for."""
-        if self.args.n_gpu > 1:
-            raise ValueError(f"each device needs a process of its own, got one for {self.args.n_gpu}; use torchrun")
-        split = {"tensor": self.get_tp_size(), "context": self.get_cp_size(), "sequence": self.get_sp_size()}
-        for kind, size in split.items():
-            if size > 1:
-                raise ValueError(f"{kind} parallelism must be off: log-probabilities need whole sequences, got {size}")
-        half = [name for name, weight in self.model.named_parameters() if weight.dtype == torch.float16]
-        if self.args.fp16 and half:
-            raise ValueError(f"fp16 needs weights in float32, whose gradients it scales, got float16 in {half[0]}")
 
     # Data
 
@@ -145,6 +132,11 @@ class RatioTrainer(Trainer):
         elif kind in ("frozen", "adapter_off") and prepared.reference_log_probs is not None:
             raise ValueError(f"reference must be precomputed for data with reference log-probabilities, got {kind!r}")
         return prepared, resolved
+
+    @property
+    def _has_reference(self) -> bool:
+        """Whether losses see log-ratios; for sft without a reference they see log-probabilities."""
+        return self.method.reference != "none" or self.train_dataset.reference_log_probs is not None
 
     def _held_out(self, examples: ExampleSet) -> ExampleSet:
         """Return held-out examples prepared as the training set was, with its alpha."""
@@ -196,7 +188,8 @@ class RatioTrainer(Trainer):
         width = self.method.width
         if self.is_in_train:
             self._guard.watch(inputs["rows"][::width], raw, log_ratios.view(-1, width))
-            self._metrics.add(batch_sums(self.objective, log_ratios, log_probs, raw, inputs, used) | _tokens(inputs))
+            sums = batch_sums(self.objective, log_ratios, log_probs, raw, inputs, used, self._has_reference)
+            self._metrics.add(sums | token_sums(inputs))
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = (inputs["weights"][::width] * losses).sum() / count * self.accelerator.num_processes
         return (loss, {"log_ratios": log_ratios}) if return_outputs else loss
@@ -270,7 +263,7 @@ class RatioTrainer(Trainer):
         if "loss" in logs:
             totals = self._metrics.totals()
             self._metrics.clear()
-            tokens, _ = totals.pop("num_tokens")
+            tokens, _ = totals.pop("num_tokens", (0.0, 0.0))
             self._tokens_seen += tokens
             now = time.monotonic()
             logs.update(summarise(totals), num_tokens=self._tokens_seen)
@@ -341,40 +334,26 @@ class RatioTrainer(Trainer):
         shape = (-1, self.method.width)
         return None, torch.stack(columns, dim=1).view(*shape, 4), inputs["preferred"].long().view(shape)
 
-    def _evaluation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Return the metrics of a whole set, from what `prediction_step` returned for each of its examples."""
-        values, classes = (
-            torch.from_numpy(np.concatenate(each) if isinstance(each, list) else each).flatten(0, 1)
-            for each in (prediction.predictions, prediction.label_ids)
-        )
-        log_ratios, log_probs, weights, alpha = values.double().unbind(dim=1)
-        batch = {"preferred": classes.bool(), "weights": weights, "alpha": alpha}
-        losses = self.objective.losses(log_ratios, batch)
-        used = torch.ones_like(losses, dtype=torch.bool)  # an infinite loss is what the set has
-        sums = batch_sums(self.objective, log_ratios, log_probs, losses, batch, used)
-        metrics = summarise({name: (float(total), float(count)) for name, (total, count) in sums.items()})
-        own = slice(None, None, 2 if self.method.name == "kto" else 1)
-        area = auc(log_ratios[own].numpy(), batch["preferred"][own].numpy())
-        return metrics if area is None else metrics | {"rewards/auc": area}
+    def _set_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Return the metrics of what `prediction_step` returned for every example of a set."""
+        return set_metrics(self.objective, prediction, self._has_reference)
+
+    def get_test_dataloader(self, test_dataset: ExampleSet) -> DataLoader:
+        """Prepare the examples of `predict` first.
+
+        Parameters
+        ----------
+        test_dataset : ExampleSet
+            Examples as they were loaded.
+
+        Returns
+        -------
+        DataLoader
+            Their batches.
+        """
+        return super().get_test_dataloader(self._held_out(test_dataset))
 
     # Checkpoints
-
-    def _describe_run(self) -> dict[str, Any]:
-        """Return what a resumed run must agree with, by field."""
-        model = self.log_ratios.reference_model
-        if self.method.reference == "frozen":
-            reference = model_fingerprint(model)
-        elif self.method.reference == "adapter_off":
-            reference = model_fingerprint(self.model, trainable=False)
-        else:
-            reference = None
-        return {
-            **dataclasses.asdict(self.method),
-            "alpha": self.resolved.alpha,
-            "examples": self.resolved.examples,
-            **data_fingerprints(self.train_dataset),
-            "reference_model": reference,
-        }
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model as Trainer does, and beside it what a resumed run must agree with.
@@ -394,17 +373,10 @@ class RatioTrainer(Trainer):
         state = read_state(checkpoint)
         check_same(state["run"], self._run, checkpoint)
         self._tokens_seen = state["tokens_seen"]
-        if self.accelerator.is_main_process:  # the totals are those of all processes
-            self._metrics.restore(state["metrics"], self.args.device)
+        self._metrics.restore(state["metrics"], self.accelerator.is_main_process, self.args.device)
 
 
 def _pad_token_id(processing_class: PreTrainedTokenizerBase | None) -> int:
     """Return the tokenizer's padding token; any token does, as masks follow from lengths."""
     token = getattr(processing_class, "pad_token_id", None)
     return 0 if token is None else token
-
-
-def _tokens(batch: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Return the number of tokens of a batch without padding, as a sum for `MetricSums`."""
-    mask = batch.get("attention_mask", batch["input_ids"].new_ones(batch["input_ids"].shape))
-    return {"num_tokens": (mask.sum().double(), torch.ones((), device=mask.device, dtype=torch.float64))}
