@@ -244,9 +244,12 @@ def mismatched_examples(examples: ExampleSet, seed: int = 0) -> ExampleSet:
 def _fit_width(examples: ExampleSet, method: Method, seed: int) -> ExampleSet:
     """Return examples of the method's width, for sft the preferred sequences alone."""
     if method.pairs:
-        good = examples.width == 2 and examples.preferred[::2].all() and not examples.preferred[1::2].any()
-        if not good:
-            raise ValueError(f"{method.name} needs pairs (chosen, rejected), got examples of single completions")
+        ordered = examples.preferred[::2].all() and not examples.preferred[1::2].any()
+        if examples.width != 2 or not ordered:
+            what = (
+                "pairs whose first is not preferred or whose second is" if examples.width == 2 else "single completions"
+            )
+            raise ValueError(f"{method.name} needs pairs (chosen, rejected), got {what}; load rows with both")
         return examples
     if method.name == "kto":
         return examples if examples.width == 2 else mismatched_examples(examples, seed)
