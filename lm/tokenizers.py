@@ -11,7 +11,7 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
@@ -96,13 +96,13 @@ _TOY = {
 
 
 def toy_tokenizer(template: str = "qwen2.5") -> PreTrainedTokenizerFast:
-    """Return a tokenizer of bytes: 256 of them and a few special tokens, so that any text comes back unchanged.
+    """Return a tokenizer of bytes: 256 of them and a few special tokens, so that any text comes back.
 
     Parameters
     ----------
     template : {"qwen2.5", "llama-3"}
         Chat template, with the special tokens it needs. As in the models of that name, only "llama-3" puts its BOS
-        token before every text.
+        token before every text, and only "qwen2.5" composes characters (NFC).
 
     Returns
     -------
@@ -129,7 +129,10 @@ def toy_tokenizer(template: str = "qwen2.5") -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     names = (special.pad, special.bos, special.eos, *special.other)
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names])
-    if template == "llama-3":
+    if template == "qwen2.5":
+        # Beside a Qwen2, AutoTokenizer makes a Qwen2Tokenizer of any tokenizer that was saved, and that one composes.
+        tokenizer.normalizer = normalizers.NFC()
+    else:
         bos = tokenizer.token_to_id(special.bos)
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{special.bos} $A", pair=f"{special.bos} $A $B", special_tokens=[(special.bos, bos)]
