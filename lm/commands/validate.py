@@ -38,7 +38,7 @@ def validate(arguments: argparse.Namespace) -> int:
 
     from joblib import cpu_count
 
-    from lm.validation.answers import answer
+    from lm.validation.answers import READING, answer
     from lm.validation.runner import run_experiment
 
     failed = 0
@@ -53,4 +53,6 @@ def validate(arguments: argparse.Namespace) -> int:
         if len(result.errors) > _SHOWN:
             print(f"and {len(result.errors) - _SHOWN} more failures", flush=True)
         failed += len(result.errors)
+    for report in sorted({experiment.report for experiment in experiments}):
+        print(READING[report], flush=True)
     return _FAILED if failed else _DONE

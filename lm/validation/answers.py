@@ -10,7 +10,17 @@ import pandas as pd
 from lm.validation.experiments import Experiment
 from lm.validation.tables import mean_interval, share_interval
 
-__all__ = ["answer", "chosen_settings"]
+__all__ = ["READING", "answer", "chosen_settings"]
+
+READING = {
+    "error": "KL in nats and TV: mean ± half the width of t's 95 % interval over repetitions, each with languages, "
+    "reference, data and order of its own; differences are paired. Rate and step are those of the method's least loss "
+    "on held-out examples, among the rates at which the fewest runs diverged; the whole grid is in summary.parquet.",
+    "stability": "A run diverged when a loss that is not finite stopped it; intervals are exact (Clopper-Pearson). "
+    "Gradients (before clipping) and log-ratios are the largest of each run; beyond log(1/alpha): largest share of a "
+    "batch. Last weights: those before the step that diverged, or of the last step.",
+}
+"""How to read the table of each kind of report."""
 
 _CELL = ["world", "n"]
 _SETTING = ["learning_rate", "step"]
@@ -29,7 +39,7 @@ def answer(experiment: Experiment, folder: Path) -> str:
     Returns
     -------
     str
-        The question, a table, and how to read it.
+        The question and a table, to be read as `READING` says.
     """
     metrics, runs = (pd.read_parquet(folder / f"{name}.parquet") for name in ("metrics", "runs"))
     heading = f"{experiment.name}: {experiment.question}"
@@ -95,12 +105,7 @@ def _errors(experiment: Experiment, metrics: pd.DataFrame, runs: pd.DataFrame) -
                 line.append(_number(target.mean()))
                 line += [_interval(_by_replicate(here, label, m).to_numpy()) for m in ("tv_preferred", "kl_target")]
             rows.append([*line, f"{(own['status'] == 'diverged').sum()}/{len(own)}"])
-    note = (
-        "Nats, mean ± half width of t's 95 % interval over repetitions (languages, reference, data and order drawn "
-        "anew); differences are paired. Rate and step are those of the method's own least held-out loss, see "
-        "lm.validation.answers.chosen_settings; the whole grid is in summary.parquet."
-    )
-    return f"{_aligned(rows, 3)}\n{note}"
+    return _aligned(rows, 3)
 
 
 def _reference_row(metrics: pd.DataFrame, world: str, n: int, exact: bool) -> list[str]:
@@ -141,11 +146,7 @@ def _stability(experiment: Experiment, metrics: pd.DataFrame, runs: pd.DataFrame
                 _interval(own["last_kl_preferred"].to_numpy()),
             ]
         )
-    note = (
-        "diverged: a loss that is not finite stopped the run. Gradients and log-ratios are the largest of a run "
-        "(before clipping), then median and largest over runs; beyond log(1/alpha): largest share of a batch."
-    )
-    return f"{_aligned(rows, 2)}\n{note}"
+    return _aligned(rows, 2)
 
 
 def _by_replicate(table: pd.DataFrame, method: str, metric: str) -> pd.Series:

@@ -97,8 +97,8 @@ class Profile:
         Steps of a run, and of its reference.
     evaluations : int
         How often a run is evaluated, last step included.
-    language : dict
-        What replaces settings of the worlds' languages.
+    worlds : tuple of str
+        Names of the worlds that are run; all when empty.
     """
 
     n: tuple[int, ...]
@@ -107,7 +107,7 @@ class Profile:
     steps: int
     pretraining_steps: int
     evaluations: int = 4
-    language: dict[str, Any] = field(default_factory=dict)
+    worlds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -221,7 +221,7 @@ class Experiment:
     def runs(self, profile: str) -> list[Run]:
         """Return the runs of a profile in the order of the tables."""
         size = self.profile(profile)
-        worlds = [World(w.name, w.language | size.language, w.reference, w.pretraining) for w in self.worlds]
+        worlds = [world for world in self.worlds if not size.worlds or world.name in size.worlds]
         return [
             Run(
                 self.name,
@@ -342,8 +342,9 @@ def parse_experiment(table: Mapping[str, Any]) -> Experiment:
     for kind, values in (("labels of methods", labels), ("names of worlds", names)):
         if len(set(values)) < len(values):
             raise ValueError(f"{kind} must all be different, got {', '.join(values)}")
-    for name in (name for method in methods for name in method.worlds):
-        check_choice("worlds of a method", name, names)
+    for kind, entries in (("method", methods), ("profile", profiles.values())):
+        for name in (name for entry in entries for name in entry.worlds):
+            check_choice(f"worlds of a {kind}", name, names)
     return experiment
 
 

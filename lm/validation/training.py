@@ -1,5 +1,6 @@
 """One training run of an experiment, through the real trainer."""
 
+import gc
 import logging
 import tempfile
 import time
@@ -116,6 +117,8 @@ def train(run: Run, references: Path) -> Outcome:
             trainer.train()
         except NonFiniteLossError as error:
             outcome.status, outcome.message = "diverged", str(error)
+            # The step was not taken and not logged, but its log-ratios are what it ended on.
+            trainer.state.log_history.append({"logratio/max_abs": float(np.abs(error.log_ratios).max())})
     last = judge.preferred(trainer.model)["kl_preferred"]
     outcome.steps = trainer.state.global_step
     outcome.add(run.steps, _over_the_run(trainer.state.log_history, outcome, last))
@@ -232,3 +235,4 @@ def prepare_process() -> None:
     """Make results independent of the number of processes: one thread each, and no word of libraries."""
     torch.set_num_threads(1)
     logging.getLogger("lm").setLevel(logging.ERROR)  # alpha far from the class share is what some experiments are about
+    gc.freeze()  # each training ends with a collection, which need not look at what imports made
