@@ -20,7 +20,7 @@ _GROUPS = {"model": ModelConfig, "data": DataConfig, "method": MethodConfig}
 _EPILOG = """\
 from the data to a model, here with a shipped configuration (tiny, on a CPU, less than a minute):
   relratio-lm inspect --config tiny-qwen2
-  relratio-lm train --config tiny-qwen2 --output_dir runs/first --learning_rate 1e-3
+  relratio-lm train --config tiny-qwen2 --output_dir runs/first --learning_rate 1e-4
   relratio-lm evaluate --config tiny-qwen2 --checkpoint runs/first --completions runs/first/completions.json
 
 relratio-lm train --help lists all fields.

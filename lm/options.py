@@ -16,9 +16,10 @@ from typing import Any, Self
 
 import yaml
 
+from lm.files import replacing
 from lm.settings import DataConfig, MethodConfig, ModelConfig
 
-__all__ = ["Settings", "load_settings", "ratio_arguments", "shipped_configs"]
+__all__ = ["Settings", "load_settings", "ratio_arguments", "save_settings", "shipped_configs"]
 
 _CONFIGS = Path(__file__).with_name("configs")
 _GROUPS = (ModelConfig, DataConfig, MethodConfig)
@@ -132,6 +133,26 @@ def ratio_arguments(settings: Settings) -> dict[str, Any]:
     return {
         name: _fit(name, value, hints[name] | _BESIDES.get(name, hints[name])) for name, value in settings.ratio.items()
     }
+
+
+def save_settings(settings: Settings, path: str | Path) -> None:
+    """Write settings as a configuration file, defaults left out, so that a run can be told and repeated.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the user set.
+    path : path
+        The file.
+    """
+    values = {
+        field.name: getattr(group, field.name)
+        for group in (settings.model, settings.data)
+        for field in dataclasses.fields(group)
+        if getattr(group, field.name) != field.default
+    }
+    with replacing(path) as draft:
+        draft.write_text(yaml.safe_dump({**values, **settings.ratio}, sort_keys=False, allow_unicode=True), "utf-8")
 
 
 def shipped_configs() -> dict[str, Path]:
