@@ -176,7 +176,7 @@ def test_the_adapter_is_off_where_values_are_computed_and_on_again(tmp_path):
     values = with_reference(data, config(tmp_path), network, None, Collator(0)).reference_log_probs
     np.testing.assert_allclose(values, naive(model(), data), rtol=0, atol=TOLERANCE)
     assert [parameter.requires_grad for parameter in network.parameters()] == trainable
-    assert not any(getattr(module, "disable_adapters", False) for module in network.modules())
+    assert network.get_model_status().enabled is True
 
 
 @peft_warns
