@@ -94,7 +94,8 @@ def tokenise_rows(
 ) -> Tokenised:
     """Tokenise rows; see `load_examples`."""
     _check_settings(data)
-    canonical = canonical_rows(rows, len(tokenizer))
+    # Not len(tokenizer): tokens may be added behind a gap of ids.
+    canonical = canonical_rows(rows, 1 + max(tokenizer.get_vocab().values()))
     if pairs and not canonical.pairs:
         raise ValueError("row 0: dpo and ipo need pairs, rows with the columns chosen + rejected; got single responses")
     width = 2 if pairs else 1
