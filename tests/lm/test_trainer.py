@@ -1,0 +1,450 @@
+"""RatioTrainer: learns with every loss, accumulates exactly, evaluates exactly, and stops where it must."""
+
+import copy
+import dataclasses
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import theory
+from lm.callbacks import NonFiniteLossError
+from lm.collate import Collator
+from lm.config import RatioConfig
+from lm.method import METHODS, PAIR_METHODS
+from lm.output_head import LogProbHead
+from lm.tiny_models import tiny_qwen2
+from lm.trainer import RatioTrainer
+from tests.lm.toy_examples import VOCABULARY, toy_examples
+
+# Sums of at most 30 float32 gradients of size 1 in another order: some tens of roundings of 6e-8.
+CLOSE = {"rtol": 0.0, "atol": 5e-6}
+
+
+def model_of(**options):
+    """Return the same small model every time."""
+    return tiny_qwen2(VOCABULARY, hidden_size=16, layers=1, **options)
+
+
+def log_probs_of(model, examples):
+    """Return log-probabilities of all sequences from the whole logits, as an oracle."""
+    batch = Collator(pad_token_id=0)([examples[i] for i in range(len(examples))])
+    with LogProbHead(model, mode="full") as head, torch.no_grad():
+        return head.sequence_log_probs(model, batch).numpy()
+
+
+def with_reference(examples, model=None):
+    """Return examples with reference log-probabilities."""
+    return dataclasses.replace(examples, reference_log_probs=log_probs_of(model or model_of(), examples))
+
+
+@pytest.fixture
+def adapted():
+    """Return the model with a LoRA adapter that does nothing yet, every time anew."""
+
+    def maker():
+        torch.manual_seed(0)
+        with warnings.catch_warnings():  # peft 0.21 asks for a property that transformers 5.23 has renamed
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            return get_peft_model(model_of(), LoraConfig(r=4, lora_alpha=32, target_modules="all-linear"))
+
+    return maker
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a maker of trainers: ``make(examples, model=..., eval_dataset=..., **settings)``."""
+
+    def maker(examples, model=None, eval_dataset=None, reference_model=None, learning_rate=0.1, **settings):
+        usual = {"max_steps": 1, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "max_grad_norm": 0.0}
+        args = RatioConfig(output_dir=str(tmp_path), use_cpu=True, **{**usual, **settings})
+        model = model_of() if model is None else model
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=learning_rate)
+        still = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+        return RatioTrainer(model, args, examples, eval_dataset, None, reference_model, None, (optimizer, still))
+
+    return maker
+
+
+def weights_of(trainer):
+    """Return all weights in one vector."""
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def logged(trainer, name="loss"):
+    """Return a metric's values over the run."""
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+@pytest.mark.parametrize("padding_free", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_loss_is_learned_from(make, method, padding_free):
+    examples = toy_examples(24, pairs=method in PAIR_METHODS)
+    held_out = toy_examples(24, pairs=method in PAIR_METHODS, seed=1)
+    rate = {"ddro": 0.01, "mle": 0.01, "kto": 2.0, "dpo": 0.3, "ipo": 0.005}.get(method, 0.05)  # ddro's domain ends
+    trainer = make(
+        examples,
+        eval_dataset=held_out,
+        method=method,
+        reference=None if method == "sft" else "frozen",
+        max_steps=8,
+        per_device_train_batch_size=24,
+        learning_rate=rate,
+        padding_free=padding_free,
+    )
+    trainer.train()
+    losses = logged(trainer)
+    assert losses[-1] < losses[0]
+    if method != "sft":
+        metric = "eval_rewards/accuracies" if method in PAIR_METHODS else "eval_rewards/auc"
+        assert trainer.evaluate()[metric] > 0.9  # the class is in the first token
+        assert logged(trainer, "rewards/margins")[-1] > 0 and logged(trainer, "logratio/max_abs")[0] < 1e-4
+    if method == "rdro":
+        assert losses[0] == pytest.approx(math.log(2.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["rdro", "mle", "ipo"])
+@pytest.mark.parametrize("examples", [14, 22])  # micro-batches 4 4 4 2, and 4 4 4 4, then 4 2
+def test_accumulation_is_exact(make, method, examples):
+    data = with_reference(toy_examples(examples, pairs=method == "ipo"))
+    settings = {"method": method, "num_train_epochs": 1, "max_steps": -1, "learning_rate": 1e-3}
+    small = make(data, per_device_train_batch_size=4, gradient_accumulation_steps=4, **settings)
+    large = make(data, per_device_train_batch_size=16, gradient_accumulation_steps=1, **settings)
+    start = weights_of(small)
+    for trainer in (small, large):
+        trainer.train()
+    assert small.state.global_step == large.state.global_step == (examples + 15) // 16
+    torch.testing.assert_close(weights_of(small), weights_of(large), **CLOSE)
+    assert (weights_of(small) - start).abs().max() > 20 * CLOSE["atol"]
+    np.testing.assert_allclose(logged(small), logged(large), rtol=1e-5)
+    assert logged(small, "num_tokens") == logged(large, "num_tokens")
+
+
+def test_a_logged_loss_is_the_mean_over_examples_since_the_last(make):
+    data = with_reference(toy_examples(10))
+    trainer = make(
+        data, per_device_train_batch_size=4, num_train_epochs=1, max_steps=-1, logging_steps=3, learning_rate=1e-9
+    )
+    trainer.train()  # batches of 4, 4 and 2: a mean of means would weigh the last two examples twice
+    prepared = trainer.train_dataset
+    losses = theory.rdro_losses(np.zeros(10), prepared.preferred, trainer.resolved.alpha)
+    assert logged(trainer)[0] == pytest.approx((prepared.weights * losses).mean(), abs=1e-6)
+
+
+def test_gradients_are_those_of_theory_with_weights_and_alpha_of_each_example(make):
+    rng = np.random.default_rng(5)
+    plain = toy_examples(12, weights=rng.random(12), alpha=rng.uniform(0.1, 0.9, 12))
+    data = dataclasses.replace(plain, reference_log_probs=log_probs_of(model_of(), plain) + rng.normal(size=12))
+    trainer = make(data, alpha="column", check_start=False, per_device_train_batch_size=12, learning_rate=1.0)
+    model = copy.deepcopy(trainer.model)
+    batch = Collator(0)([data[i] for i in range(12)])
+    with LogProbHead(model, mode="full") as head:
+        u = head.sequence_log_probs(model, batch) - torch.tensor(data.reference_log_probs, dtype=torch.float32)
+    pi = data.preferred.mean()
+    weights = data.weights * np.where(data.preferred, 0.5 / pi, 0.5 / (1 - pi))
+    losses = theory.rdro_losses(u, torch.tensor(data.preferred), torch.tensor(data.alpha))
+    loss = (torch.tensor(weights) * losses).mean()
+    loss.backward()
+    trainer.train()
+    assert logged(trainer)[0] == pytest.approx(loss.item(), rel=1e-6)
+    for before, after in zip(model.parameters(), trainer.model.parameters(), strict=True):
+        torch.testing.assert_close(before.detach() - before.grad, after.detach(), **CLOSE)
+
+
+def test_weightings_differ(make):
+    data, ends = with_reference(toy_examples(20, prompts=2)), []
+    for weighting in ("balanced", "pooled", "balanced_by_prompt"):
+        trainer = make(data, weighting=weighting, per_device_train_batch_size=20)
+        trainer.train()
+        losses = theory.rdro_losses(np.zeros(20), data.preferred, data.preferred.mean())
+        assert logged(trainer)[0] == pytest.approx((trainer.train_dataset.weights * losses).mean(), abs=1e-5)
+        ends.append(weights_of(trainer))
+    assert min((ends[i] - ends[j]).abs().max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3
+
+
+def test_references_agree(make):
+    data = toy_examples(16)
+    settings = {"max_steps": 4, "per_device_train_batch_size": 8}
+    other = model_of(seed=7)
+    runs = {
+        "precomputed": make(with_reference(data), **settings),
+        "frozen": make(data, reference="frozen", **settings),
+        "given": make(data, reference="frozen", reference_model=model_of(), **settings),
+        "another": make(data, reference="frozen", reference_model=other, check_start=False, **settings),
+    }
+    for trainer in runs.values():
+        trainer.train()
+    expected = weights_of(runs["precomputed"])
+    for name in ("frozen", "given"):
+        torch.testing.assert_close(weights_of(runs[name]), expected, **CLOSE)
+    assert (weights_of(runs["another"]) - expected).abs().max() > 1e-3
+    torch.testing.assert_close(
+        runs["frozen"].log_ratios.reference_model.state_dict(), model_of().state_dict(), rtol=0, atol=0
+    )
+
+
+def test_the_reference_is_the_model_without_its_adapter(make, adapted):
+    data = toy_examples(16)
+    settings = {"max_steps": 4, "per_device_train_batch_size": 8}
+    off, precomputed = (
+        make(examples, model=adapted(), **options, **settings)
+        for examples, options in ((data, {"reference": "adapter_off"}), (with_reference(data), {}))
+    )
+    for trainer in (off, precomputed):
+        trainer.train()
+    torch.testing.assert_close(weights_of(off), weights_of(precomputed), **CLOSE)
+    assert logged(off)[-1] < logged(off)[0]
+    with pytest.raises(ValueError, match="reference 'adapter_off' needs a model with LoRA adapters, got Qwen2For"):
+        make(data, reference="adapter_off")
+
+
+def test_a_trained_adapter_is_no_start(make, adapted):
+    model = adapted()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.1)
+    with pytest.raises(ValueError, match=r"must start from the reference.*an adapter that is trained already"):
+        make(toy_examples(16), model=model, reference="adapter_off").train()
+
+
+def test_ktos_reference_point_is_not_differentiated_and_mismatched(make):
+    plain = toy_examples(10)
+    trainer = make(plain, method="kto", reference="frozen", reference_model=model_of(seed=3), check_start=False)
+    batch = Collator(0)([trainer.train_dataset[i] for i in range(10)])
+    loss, outputs = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    u = outputs["log_ratios"].detach().double().numpy()
+    assert u[1::2].mean() != pytest.approx(u[::2].mean(), abs=1e-3)
+    expected = theory.kto_losses(u[::2], plain.preferred, 0.1, max(0.0, u[1::2].mean()))
+    assert loss.item() == pytest.approx((trainer.train_dataset.weights[::2] * expected).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["sft", "rdro", "ddro", "kto", "dpo"])
+def test_evaluation_is_exact_whatever_the_batches(make, method):
+    held_out = toy_examples(17, pairs=method == "dpo", seed=4)
+    policy, reference = model_of(seed=3), model_of()
+    results = []
+    for size in (4, 32):
+        trainer = make(
+            toy_examples(8, pairs=method == "dpo"),
+            model=policy,
+            eval_dataset=held_out,
+            reference_model=None if method == "sft" else reference,
+            method=method,
+            reference=None if method == "sft" else "frozen",
+            alpha=0.1 if method in ("rdro", "ddro") else None,
+            per_device_eval_batch_size=size,
+        )
+        results.append(trainer.evaluate())
+    prepared = trainer.eval_dataset
+    u = log_probs_of(policy, prepared)
+    if method != "sft":
+        u = u - log_probs_of(reference, prepared)
+    losses = trainer.objective.losses(u.astype(np.float64), {"preferred": prepared.preferred})
+    expected = (prepared.weights[:: prepared.width] * losses).mean()
+    for result in results:
+        # Log-probabilities are float32 sums of size 30.
+        assert result["eval_loss"] == pytest.approx(expected, rel=1e-5)
+    timing = ("_runtime", "_per_second", "_time")
+    first, second = ({k: v for k, v in r.items() if not k.endswith(timing)} for r in results)
+    assert first == pytest.approx(second, rel=1e-4)
+    if method == "dpo":
+        assert first["eval_rewards/accuracies"] == np.mean(u[::2] > u[1::2])
+
+
+def test_several_held_out_sets_and_predictions(make):
+    sets = {"near": toy_examples(6, seed=1), "far": toy_examples(9, seed=2)}
+    trainer = make(toy_examples(8), reference="frozen", eval_dataset=sets)
+    metrics = trainer.evaluate()
+    assert {"eval_near_loss", "eval_far_loss", "eval_near_rewards/auc"} <= set(metrics)
+    again = trainer.evaluate(sets["far"])
+    assert again["eval_loss"] == pytest.approx(metrics["eval_far_loss"], rel=1e-6)
+    output = trainer.predict(sets["far"])
+    assert output.predictions.shape == (9, 1, 4) and output.metrics["test_loss"] == again["eval_loss"]
+
+
+def test_a_held_out_set_takes_the_training_sets_alpha(make):
+    trainer = make(toy_examples(20), reference="frozen", eval_dataset=toy_examples(30, seed=9))
+    assert trainer.eval_dataset.preferred.mean() != trainer.resolved.alpha
+    assert set(trainer.eval_dataset.alpha) == {trainer.resolved.alpha}
+
+
+def test_evaluation_during_training_leaves_training_alone(make):
+    data = with_reference(toy_examples(20))
+    settings = {"max_steps": 6, "per_device_train_batch_size": 4, "logging_steps": 2}
+    quiet = make(data, **settings)
+    watched = make(
+        data, eval_dataset=with_reference(toy_examples(7, seed=1)), eval_strategy="steps", eval_steps=2, **settings
+    )
+    for trainer in (quiet, watched):
+        trainer.train()
+    assert torch.equal(weights_of(quiet), weights_of(watched))
+    assert logged(quiet) == logged(watched) and len(logged(watched, "eval_loss")) == 3
+
+
+def beyond_domain(row=5):
+    """Return examples of which one is far beyond ddro's domain."""
+    data = with_reference(toy_examples(12))
+    reference = data.reference_log_probs.copy()
+    reference[row] -= 50.0
+    return dataclasses.replace(data, reference_log_probs=reference), row
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(make):
+    data, row = beyond_domain()
+    trainer = make(data, method="ddro", check_start=False, per_device_train_batch_size=4, gradient_accumulation_steps=3)
+    start = weights_of(trainer)
+    with pytest.raises(
+        NonFiniteLossError, match=r"row 105: loss inf at log-ratio 50 in step 1, which was not"
+    ) as caught:
+        trainer.train()
+    error = caught.value
+    assert isinstance(error, ArithmeticError)
+    assert (error.rows.tolist(), error.step, error.losses.tolist()) == ([100 + row], 1, [math.inf])
+    assert error.log_ratios == pytest.approx([50.0], abs=1e-3)
+    assert torch.equal(weights_of(trainer), start)
+
+
+def test_skipped_rows_have_no_weight_and_no_gradient(make):
+    data, row = beyond_domain()
+    own = np.ones(12)
+    own[row] = 0.0
+    harmless = dataclasses.replace(with_reference(toy_examples(12)), weights=own)
+    settings = {"method": "ddro", "check_start": False, "per_device_train_batch_size": 12}
+    skipping = make(data, on_nonfinite="skip", **settings)
+    without = make(harmless, **settings)
+    for trainer in (skipping, without):
+        trainer.train()
+    torch.testing.assert_close(weights_of(skipping), weights_of(without), **CLOSE)
+    assert logged(skipping, "nonfinite") == [1.0] and logged(without, "nonfinite") == []
+    assert logged(skipping)[0] == pytest.approx(logged(without)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+@pytest.mark.parametrize("method", ["rdro", "dpo", "kto"])
+def test_nan_is_never_skipped(make, method, policy):
+    if method == "kto":
+        model, data = model_of(), toy_examples(12)
+        with torch.no_grad():
+            model.lm_head.weight[1] = math.nan
+        trainer = make(
+            data,
+            model=model,
+            reference="frozen",
+            reference_model=model_of(),
+            method="kto",
+            on_nonfinite=policy,
+            check_start=False,
+        )
+        rows = data.rows
+    else:
+        data = with_reference(toy_examples(12, pairs=method == "dpo"))
+        reference = data.reference_log_probs.copy()
+        reference[3] = math.nan
+        data = dataclasses.replace(data, reference_log_probs=reference)
+        trainer = make(data, method=method, on_nonfinite=policy, check_start=False)
+        rows = data.rows[3:4]
+    trainer.args.per_device_train_batch_size = trainer._train_batch_size = 12
+    with pytest.raises(NonFiniteLossError) as caught:
+        trainer.train()
+    assert set(caught.value.rows) == set(rows)
+
+
+@pytest.mark.parametrize("scale", [-1e4, 1e4])
+@pytest.mark.parametrize("method", ["rdro", "ddro", "kto", "dpo"])
+def test_huge_log_ratios_have_finite_losses_and_gradients(make, method, scale):
+    data = with_reference(toy_examples(8, pairs=method == "dpo"))
+    data = dataclasses.replace(data, reference_log_probs=data.reference_log_probs - scale)
+    if method == "kto":
+        data = toy_examples(8)
+        trainer = make(data, method="kto", reference="frozen", check_start=False)
+        trainer.train_dataset = dataclasses.replace(
+            trainer.train_dataset, reference_log_probs=log_probs_of(model_of(), trainer.train_dataset) - scale
+        )
+    else:
+        options = {"beyond_domain": "extend"} if method == "ddro" else {}
+        trainer = make(data, method=method, check_start=False, **options)
+    trainer.train()
+    assert weights_of(trainer).isfinite().all() and math.isfinite(logged(trainer)[0])
+
+
+def test_the_start_is_checked_and_moves_no_random_state(make):
+    data = with_reference(toy_examples(12))
+    checked, unchecked = (make(data, check_start=on, max_steps=3) for on in (True, False))
+    for trainer in (checked, unchecked):
+        trainer.train()
+    assert torch.equal(weights_of(checked), weights_of(unchecked))
+
+
+@pytest.mark.parametrize("cause", ["dropout", "reference", "row", "nan"])
+def test_a_start_that_is_not_the_reference_is_refused(make, cause):
+    data, model = with_reference(toy_examples(12)), model_of()
+    reference = data.reference_log_probs.copy()
+    if cause == "dropout":
+        model = model_of(attention_dropout=0.5)
+    elif cause == "reference":
+        reference = log_probs_of(model_of(seed=1), data)
+    else:
+        reference[0] += {"row": 1e-2, "nan": math.nan}[cause]
+    data = dataclasses.replace(data, reference_log_probs=reference)
+    trainer = make(data, model=model, per_device_train_batch_size=24)
+    start = weights_of(trainer)
+    with pytest.raises(ValueError, match=r"training must start from the reference.*usual causes: dropout"):
+        trainer.train()
+    assert torch.equal(weights_of(trainer), start)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy must be random or sequential"),
+        ({"reference": "adapter_off"}, "reference must be precomputed for data with|needs a model with LoRA"),
+        ({"reference": "frozen"}, "reference must be precomputed for data with reference log-probabilities"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(make, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(with_reference(toy_examples(8)), **settings)
+
+
+def test_a_reference_model_has_no_place_where_the_adapter_is_off(make, adapted):
+    with pytest.raises(ValueError, match="reference_model must be left out with reference 'adapter_off', got one"):
+        make(toy_examples(8), model=adapted(), reference="adapter_off", reference_model=model_of())
+
+
+def test_float16_weights_are_not_scaled(make):
+    with pytest.raises(ValueError, match=r"fp16 needs float32 weights.*got float16 in model.embed_tokens.weight"):
+        make(with_reference(toy_examples(8)), model=model_of().half(), fp16=True)
+
+
+def test_sequences_that_the_model_cannot_hold_are_refused(make):
+    data = toy_examples(8)
+    data.completion_ids[3] = np.array([VOCABULARY], dtype=np.int32)
+    with pytest.raises(ValueError, match=rf"token ids must lie.*\[0, {VOCABULARY}\), got {VOCABULARY} in row 103"):
+        make(data, reference="frozen")
+    data.completion_ids[3] = np.full(30, 4, dtype=np.int32)
+    with pytest.raises(
+        ValueError, match=r"at most the model's 16 positions, got 3\d tokens in row 103; set max_length"
+    ):
+        make(data, model=model_of(max_position_embeddings=16), reference="frozen")
+
+
+def test_the_model_has_its_own_head_back(make):
+    model = model_of()
+    trainer = make(toy_examples(8), model=model, reference="frozen")
+    trainer.train()
+    trainer.evaluate(toy_examples(5))
+    assert "forward" not in vars(model.lm_head)
+    assert model(torch.tensor([[4, 5]])).logits.shape == (1, 2, VOCABULARY)
+    assert make(toy_examples(8), model=model, reference="frozen").train().global_step == 1  # and may be trained again
+
+
+def test_half_precision_autocast_keeps_sums_in_float32(make):
+    trainer = make(toy_examples(12), reference="frozen", bf16=True, max_steps=3, per_device_train_batch_size=12)
+    trainer.train()
+    assert logged(trainer)[0] == pytest.approx(math.log(2.0), abs=1e-6)  # same batch, same roundings
+    assert logged(trainer)[-1] < math.log(2.0)
