@@ -29,7 +29,8 @@ class Collator:
         Token that fills rows up, not negative; it is never attended to and never predicted.
     padding_free : bool
         One row of all sequences, one after the other, instead of one row per sequence. For models whose attention is
-        "sdpa", "eager", "flex_attention" or flash attention: they tell sequences apart by positions that restart at 0.
+        "sdpa", "eager" or "flex_attention" (flash attention: unchecked, for want of a GPU): they tell sequences apart
+        by positions that restart at 0.
 
     Raises
     ------

@@ -255,6 +255,7 @@ def test_checkpointing_of_the_body_changes_no_gradient():
 
 
 # Dynamo looks at .grad of what the head returns, where it breaks the graph.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning")
 def test_a_compiled_model_asks_the_same_head():
     model = lively(tiny_qwen2(VOCABULARY, hidden_size=16, layers=1))
