@@ -3,83 +3,27 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import distributed, nn
-from tqdm.auto import tqdm
 
 from lm.collate import Collator
 from lm.config import RatioConfig
 from lm.examples import ExampleSet
-from lm.output_head import LogProbHead, Mode
 from lm.reference_cache import ReferenceCache, is_split, reference_identity, sequence_keys
+from lm.scoring import Scoring, score_batches
 
-__all__ = ["check_reference_log_probs", "half_precision", "reference_log_probs", "with_reference"]
+__all__ = ["check_reference_log_probs", "with_reference"]
 
 logger = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 60.0  # what a kill may cost
 _ROUNDING = 1e-3  # a certain token's logit may be a few float32 spacings above the log-normaliser, 1e-6 each
-
-
-def reference_log_probs(
-    model: nn.Module,
-    examples: ExampleSet,
-    collator: Collator,
-    *,
-    batch_size: int = 8,
-    mode: Mode = "fused",
-    chunk_mebibytes: int = 256,
-    autocast: torch.dtype | None = None,
-    progress: bool = False,
-) -> np.ndarray:
-    """Log-probabilities of all completions under a model as it is.
-
-    ``sum_t log p(token_t | tokens before t)``, without dropout and without gradients. No random number is drawn, and
-    the model is left in the mode it was in.
-
-    Parameters
-    ----------
-    model : PreTrainedModel or PeftModel
-        Any causal language model, on the device where it is to run.
-    examples : ExampleSet
-        Tokenised examples.
-    collator : Collator
-        Makes batches, padded or padding-free.
-    batch_size : int
-        Sequences of a batch. Batches hold sequences of like lengths, the longest first.
-    mode, chunk_mebibytes
-        As `lm.output_head.LogProbHead`.
-    autocast : dtype, optional
-        Half precision that float32 weights compute in, as in training.
-    progress : bool
-        Whether to show a bar on the error stream.
-
-    Returns
-    -------
-    ndarray
-        In nats, shape (sequences,), float32, in the order of the examples.
-
-    Examples
-    --------
-    >>> from lm.tiny_models import tiny_qwen2
-    >>> ids = [np.array([5, 6], dtype=np.int32), np.array([7], dtype=np.int32)]
-    >>> data = ExampleSet(ids, ids, np.array([True, False]), np.array([0, 1]))
-    >>> model = tiny_qwen2(vocabulary=10, hidden_size=8, layers=1)
-    >>> (reference_log_probs(model, data, Collator(0)) / math.log(10)).round()  # random weights: nearly uniform
-    array([-2., -1.], dtype=float32)
-    """
-    values = np.empty(len(examples.prompt_ids), dtype=np.float32)
-    settings = (batch_size, mode, chunk_mebibytes, autocast)
-    for members, log_probs in _batches(model, examples, collator, settings, progress):
-        values[members] = log_probs
-    return values
 
 
 def with_reference(
@@ -128,9 +72,8 @@ def with_reference(
         return examples
     reference = model if reference_model is None else reference_model
     _check_adapter(reference)
-    autocast = half_precision(config)
     folder = config.reference_cache or str(Path(config.output_dir) / "reference")
-    identities = _gathered(reference_identity(reference, autocast))
+    identities = _gathered(reference_identity(reference, Scoring.of(config).autocast))
     cache = ReferenceCache(folder, identities[0])
     unique = {key: i for i, key in reversed(list(enumerate(sequence_keys(examples))))}  # the first of equal ones
     # The first process alone reads: the others might find more, as its files may be there already.
@@ -142,7 +85,9 @@ def with_reference(
         _tell(cache, len(missing), len(unique))
         part = replace(examples, width=1).select([unique[key] for key in missing])
         with _without_adapter(reference):
-            found |= dict(zip(missing, _shared_work(part, missing, cache, config, reference, collator), strict=True))
+            found |= dict(
+                zip(missing, _shared_work(part, missing, cache, reference, collator, Scoring.of(config)), strict=True)
+            )
     values = np.array([found[key] for key in sequence_keys(examples)], dtype=np.float32)
     complete = replace(examples, reference_log_probs=values)
     check_reference_log_probs(complete)
@@ -184,28 +129,17 @@ def check_reference_log_probs(examples: ExampleSet) -> None:
         )
 
 
-def half_precision(config: RatioConfig) -> torch.dtype | None:
-    """Return the half precision in which a run computes with float32 weights, or None."""
-    return torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
-
-
 def _shared_work(
     examples: ExampleSet,
     keys: Sequence[bytes],
     cache: ReferenceCache,
-    config: RatioConfig,
     reference: nn.Module,
     collator: Collator,
+    scoring: Scoring,
 ) -> np.ndarray:
     """Return log-probabilities of single sequences, of which each process computes its share, and keep them."""
     values = np.full(len(keys), np.nan, dtype=np.float32)
     share = np.arange(_rank(), len(keys), _processes())
-    settings = (
-        config.per_device_eval_batch_size,
-        config.log_probs,
-        config.chunk_mebibytes,
-        half_precision(config),
-    )
     unsaved: list[int] = []
 
     def save() -> None:
@@ -215,8 +149,7 @@ def _shared_work(
         unsaved.clear()
 
     saved = time.monotonic()
-    shown = _rank() == 0 and not config.disable_tqdm
-    with closing(_batches(reference, examples.select(share), collator, settings, shown)) as batches:
+    with closing(score_batches(reference, examples.select(share), collator, scoring)) as batches:
         try:
             for members, log_probs in batches:
                 values[share[members]] = log_probs
@@ -234,45 +167,6 @@ def _shared_work(
         if len(lacking):
             cache.save([keys[i] for i in lacking], values[lacking])
     return values
-
-
-def _batches(
-    model: nn.Module,
-    examples: ExampleSet,
-    collator: Collator,
-    settings: tuple[int, Mode, int, torch.dtype | None],
-    progress: bool,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield places and log-probabilities of the sequences of one batch after the other, the longest first."""
-    batch_size, mode, chunk_mebibytes, autocast = settings
-    single = replace(examples, width=1, reference_log_probs=None)
-    lengths = [len(p) + len(c) for p, c in zip(single.prompt_ids, single.completion_ids, strict=True)]
-    order = np.argsort(-np.array(lengths, dtype=np.int64), kind="stable")  # what memory lacks shows at once
-    device = next(model.parameters()).device
-    with (
-        tqdm(total=len(order), desc="log-probabilities", unit="seq", disable=not progress) as bar,
-        LogProbHead(model, mode, chunk_mebibytes) as head,
-        _evaluating(model),
-    ):
-        for start in range(0, len(order), batch_size):
-            members = order[start : start + batch_size]
-            batch = {name: value.to(device) for name, value in collator([single[i] for i in members]).items()}
-            with torch.no_grad(), torch.autocast(device.type, autocast, enabled=autocast is not None):
-                log_probs = head.sequence_log_probs(model, batch)
-            yield members, log_probs.float().cpu().numpy()
-            bar.update(len(members))
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Turn dropout off, and put every module back into its own mode at the end."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _without_adapter(model: nn.Module) -> AbstractContextManager[None]:

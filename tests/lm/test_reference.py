@@ -13,8 +13,9 @@ from lm import reference
 from lm.collate import Collator
 from lm.config import RatioConfig
 from lm.examples import ExampleSet
-from lm.reference import check_reference_log_probs, reference_log_probs, with_reference
+from lm.reference import check_reference_log_probs, with_reference
 from lm.reference_cache import ReferenceCache, reference_identity, sequence_keys
+from lm.scoring import Scoring, completion_log_probs
 from lm.tiny_models import tiny_qwen2
 
 VOCABULARY = 40
@@ -71,15 +72,15 @@ def refuse_to_compute(*arguments, **settings):
 @pytest.mark.parametrize("mode", ["fused", "checkpoint", "full"])
 def test_values_equal_a_naive_sum_in_the_examples_order(mode, padding_free):
     data, network = examples(), model()
-    values = reference_log_probs(network, data, Collator(0, padding_free), batch_size=5, mode=mode)
+    values = completion_log_probs(network, data, Collator(0, padding_free), Scoring(batch_size=5, mode=mode))
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, naive(network, data), rtol=0, atol=TOLERANCE)
 
 
 def test_pairs_are_scored_sequence_by_sequence():
     data = examples(24)
-    values = reference_log_probs(model(), replace(data, width=2), Collator(0), batch_size=5)
-    np.testing.assert_array_equal(values, reference_log_probs(model(), data, Collator(0), batch_size=5))
+    values = completion_log_probs(model(), replace(data, width=2), Collator(0))
+    np.testing.assert_array_equal(values, completion_log_probs(model(), data, Collator(0)))
 
 
 def test_dropout_is_off_modes_return_and_no_random_number_is_drawn():
@@ -88,17 +89,17 @@ def test_dropout_is_off_modes_return_and_no_random_number_is_drawn():
     network.model.layers[0].eval()
     modes = [module.training for module in network.modules()]
     before = torch.get_rng_state()
-    values = reference_log_probs(network, examples(), Collator(0))
+    values = completion_log_probs(network, examples(), Collator(0))
     assert torch.equal(torch.get_rng_state(), before)
     assert [module.training for module in network.modules()] == modes
     assert all(parameter.grad is None for parameter in network.parameters())
-    np.testing.assert_array_equal(values, reference_log_probs(model(), examples(), Collator(0)))
+    np.testing.assert_array_equal(values, completion_log_probs(model(), examples(), Collator(0)))
 
 
 def test_autocast_is_that_of_training():
     data = examples()
-    half = reference_log_probs(model(), data, Collator(0), autocast=torch.bfloat16)
-    whole = reference_log_probs(model(), data, Collator(0))
+    half = completion_log_probs(model(), data, Collator(0), Scoring(autocast=torch.bfloat16))
+    whole = completion_log_probs(model(), data, Collator(0))
     # bfloat16 rounds at 2^-9: seen in sums near 25, but small beside them.
     assert 0 < np.abs(half - whole).max() < 0.5
 
@@ -108,7 +109,7 @@ def test_precomputed_values_come_from_the_cache_the_second_time(tmp_path, monkey
     first = with_reference(data, config(tmp_path), model(), None, Collator(0))
     np.testing.assert_allclose(first.reference_log_probs, naive(model(), data), rtol=0, atol=TOLERANCE)
     assert first.preferred is data.preferred and first.prompt_ids is data.prompt_ids
-    monkeypatch.setattr(reference, "_batches", refuse_to_compute)
+    monkeypatch.setattr(reference, "score_batches", refuse_to_compute)
     again = with_reference(data, config(tmp_path), model(), None, Collator(0))
     np.testing.assert_array_equal(again.reference_log_probs, first.reference_log_probs)
     order = np.random.default_rng(1).permutation(len(data))[:10]
@@ -120,9 +121,9 @@ def test_only_new_sequences_are_computed_and_equal_ones_once(tmp_path, monkeypat
     data = examples()
     with_reference(data.select(range(20)), config(tmp_path), model(), None, Collator(0))
     computed = []
-    batches = reference._batches
+    batches = reference.score_batches
     monkeypatch.setattr(
-        reference, "_batches", lambda network, part, *rest: computed.append(part) or batches(network, part, *rest)
+        reference, "score_batches", lambda network, part, *rest: computed.append(part) or batches(network, part, *rest)
     )
     twice = data.select([*range(23), *range(23)])
     values = with_reference(twice, config(tmp_path), model(), None, Collator(0)).reference_log_probs
@@ -164,7 +165,7 @@ def test_one_changed_weight_is_another_reference():
 def test_a_fresh_adapter_has_its_base_as_reference(tmp_path, monkeypatch):
     data = examples(5)
     base = with_reference(data, config(tmp_path), model(), None, Collator(0))
-    monkeypatch.setattr(reference, "_batches", refuse_to_compute)
+    monkeypatch.setattr(reference, "score_batches", refuse_to_compute)
     adapted = with_reference(data, config(tmp_path), with_lora(model()), None, Collator(0))
     np.testing.assert_array_equal(adapted.reference_log_probs, base.reference_log_probs)
 
@@ -227,7 +228,7 @@ def test_a_broken_model_is_named_by_row_and_nothing_of_it_is_kept(tmp_path):
 
 
 def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path, monkeypatch):
-    data, batches = examples(), reference._batches
+    data, batches = examples(), reference.score_batches
 
     def stopped(*arguments):
         for number, batch in enumerate(batches(*arguments)):
@@ -236,10 +237,10 @@ def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path, monkeypatch):
             yield batch
 
     network = model()
-    monkeypatch.setattr(reference, "_batches", stopped)
+    monkeypatch.setattr(reference, "score_batches", stopped)
     with pytest.raises(KeyboardInterrupt):
         with_reference(data, config(tmp_path), network, None, Collator(0))
-    monkeypatch.setattr(reference, "_batches", batches)
+    monkeypatch.setattr(reference, "score_batches", batches)
     cache = ReferenceCache(tmp_path / "reference", reference_identity(network))
     assert np.isfinite(cache.lookup(sequence_keys(data))).sum() == 3 * 4
     values = with_reference(data, config(tmp_path), network, None, Collator(0)).reference_log_probs
