@@ -147,7 +147,7 @@ class DataReport:
     def _settings_text(self) -> str:
         """Return the alpha and the weights that follow from the counts."""
         if self.weights is None:
-            return "one class only: no alpha, and no weights; only sft can be trained on it"
+            return "one class only: no alpha, and no class weights"
         table = [["weight of one sequence", "preferred", "non-preferred"]] + [
             [scheme, f"{pair['preferred']:.4f}", f"{pair['nonpreferred']:.4f}"] for scheme, pair in self.weights.items()
         ]

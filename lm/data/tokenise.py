@@ -116,18 +116,19 @@ def _tokenise_chunk(
     else:
         texts = _render(sequences, tokenizer)
         before, after = _NONE, _NONE
-    prompts = _encode(tokenizer, [text.prompt for text in texts])
     if boundary == "separate":
         # The prompt is how the whole begins, unless a chat template writes it differently before an answer.
-        shared = [len(common_text(*text)) for text in texts]
-        rest = _encode(tokenizer, [text.whole[length:] for text, length in zip(texts, shared, strict=True)])
-        mismatched = [length < len(text.prompt) for text, length in zip(texts, shared, strict=True)]
+        starts = [common_text(*text) for text in texts]
+        prompts = _encode(tokenizer, starts)
+        rest = _encode(tokenizer, [text.whole[len(start) :] for text, start in zip(texts, starts, strict=True)])
+        mismatched = [start != text.prompt for text, start in zip(texts, starts, strict=True)]
     else:
+        alone = _encode(tokenizer, [text.prompt for text in texts])
         wholes = _encode(tokenizer, [text.whole for text in texts])
-        lengths = [common_tokens(prompt, whole) for prompt, whole in zip(prompts, wholes, strict=True)]
-        mismatched = [length < len(prompt) for length, prompt in zip(lengths, prompts, strict=True)]
+        lengths = [common_tokens(prompt, whole) for prompt, whole in zip(alone, wholes, strict=True)]
         prompts = [whole[:length] for whole, length in zip(wholes, lengths, strict=True)]
         rest = [whole[length:] for whole, length in zip(wholes, lengths, strict=True)]
+        mismatched = [length < len(prompt) for length, prompt in zip(lengths, alone, strict=True)]
     for sequence, prompt, completion, missed in zip(sequences, prompts, rest, mismatched, strict=True):
         if len(completion) == 0:
             raise ValueError(f"row {sequence.row}: the completion must have a token of its own, got none")
