@@ -50,7 +50,7 @@ def batch_sums(
     """
     u, log_probs, losses, weights = map(_wide, (log_ratios, log_probs, losses, batch["weights"]))
     method = objective.method
-    width = len(u) // len(losses)
+    width = method.width
     left_out = (~used).to(u.dtype).sum()
     sums = {"loss": (_total(weights[::width] * losses, used)[0], torch.ones_like(losses).sum())}
     sums["nonfinite"] = (left_out, (left_out > 0).to(u.dtype))
@@ -67,9 +67,10 @@ def batch_sums(
             sums[f"loss/{name}"] = _total(losses, used & of_class[::width])
     if method.pairs:
         margin = u[::2] - u[1::2]
-        sums["rewards/accuracies"] = _total(torch.heaviside(margin, torch.full_like(margin[0], 0.5)), used)
+        sums["rewards/accuracies"] = _total(torch.heaviside(margin, margin.new_tensor(0.5)), used)
     if has_reference:
-        sums[MAXIMUM] = (torch.where(of_sequence, u.abs(), 0.0).amax(), of_sequence.to(u.dtype).sum())
+        largest = torch.where(of_sequence, u.abs(), 0.0).amax() if len(u) else u.new_tensor(0.0)
+        sums[MAXIMUM] = (largest, of_sequence.to(u.dtype).sum())
     if method.name in RATIO_METHODS:
         alpha = _wide(batch["alpha"]) if objective.alpha is None else torch.full_like(u, objective.alpha)
         sums["logratio/over_bound"] = _total((u > -alpha.log()).to(u.dtype), of_sequence)

@@ -19,6 +19,7 @@ from lm.log_ratios import LogRatios
 from lm.metrics import MetricSums, batch_sums, set_metrics, summarise, token_sums
 from lm.objective import Objective, Resolved, prepare_examples
 from lm.resume import check_same, describe_run, last_checkpoint, read_state, write_state
+from lm.windows import mark_repeats, without_repeats
 
 __all__ = ["RatioTrainer"]
 
@@ -143,8 +144,8 @@ class RatioTrainer(Trainer):
         return self._prepare_examples(examples, self.resolved.alpha)[0]
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | int:
-        """Count examples, where Trainer counts tokens: the loss is a mean over the window's examples."""
-        count = sum(len(batch["preferred"]) for batch in batch_samples) // self.method.width
+        """Count the window's examples, where Trainer counts tokens, and mark repeats, which are to count nowhere."""
+        count = mark_repeats(batch_samples, self.accelerator, self.method.width)
         if self.accelerator.num_processes == 1:
             return count
         return self.accelerator.gather(torch.tensor([count], device=device)).sum()
@@ -184,6 +185,8 @@ class RatioTrainer(Trainer):
             The loss, 0-d.
         """
         log_ratios, log_probs = self.log_ratios(model, inputs)
+        inputs = without_repeats(inputs)
+        log_ratios, log_probs = (each[: len(inputs["preferred"])] for each in (log_ratios, log_probs))
         raw, losses, used = self._losses(log_ratios, inputs)
         width = self.method.width
         if self.is_in_train:
