@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lm import sequence_log_probs, token_log_probs
+from tests.lm.peak_memory import peak_memory
 from theory import class_weights, rdro_losses, weighted_risk
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23}
@@ -89,16 +90,48 @@ def test_the_training_loss_is_theory_on_these_log_probs():
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_the_largest_allocation_is_the_tile_and_not_the_logits():
-    tokens, width, vocabulary = 512, 8, 20_000
+def test_the_peak_of_a_step_is_a_tile_and_the_gradient_of_the_weights():
+    tokens, width, vocabulary, tile = 512, 8, 20_000, 2**20
     hidden = torch.randn(1, tokens, width, requires_grad=True)
     weight = torch.randn(vocabulary, width, requires_grad=True)
     targets, mask = torch.zeros(1, tokens, dtype=torch.int64), torch.ones(1, tokens, dtype=torch.bool)
-    sizes = []
-    with torch.profiler.profile(profile_memory=True) as profiler:
-        sequence_log_probs(hidden, weight, targets, mask, chunk_bytes=2**20).sum().backward()
-    sizes = [event.cpu_memory_usage for event in profiler.events()]
-    assert 0 < max(sizes) <= 2 * 2**20  # the full logits would be 40 MiB
+    fused = peak_memory(lambda: sequence_log_probs(hidden, weight, targets, mask, chunk_bytes=tile).sum().backward())
+    logits, gradient = 4 * tokens * vocabulary, 4 * width * vocabulary
+    # Ten more columns of numbers per token for normalisers, positions and hidden states.
+    assert tile <= fused <= tile + gradient + 10 * 8 * tokens * width
+    hidden.grad = weight.grad = None
+    full = peak_memory(lambda: full_sequence_log_probs(hidden, weight, targets, mask).sum().backward())
+    assert full >= 3 * logits  # which the fused path's target of a quarter is a quarter of
+    assert fused <= 0.25 * full
+
+
+def test_half_precision_has_no_copy_of_the_weights():
+    # Under autocast each tile of the weights is rounded by itself: a copy of all of them would be 640 KiB.
+    hidden, weight, targets = torch.ones(16, 16), torch.ones(20_000, 16), torch.zeros(16, dtype=torch.int64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert peak_memory(lambda: token_log_probs(hidden, weight, targets, chunk_bytes=2**16)) <= 3 * 2**16
+
+
+def test_autocast_takes_products_in_its_precision_in_both_passes():
+    hidden, weight, targets, mask = batch()
+    outer = torch.tensor([1.0, -2.0, 0.3])
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = sequence_log_probs(hidden, weight, targets, mask)
+    half = sequence_log_probs(hidden.bfloat16(), weight.bfloat16(), targets, mask)
+    assert torch.equal(cast, half)
+    ours = torch.autograd.grad(cast @ outer, (hidden, weight))
+    theirs = torch.autograd.grad(half @ outer, (hidden, weight))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == torch.float32
+        # The casts' own backward rounds to 8 bits, and so does the product with the upstream gradient.
+        assert (one - other).abs().max() <= 2.0**-6 * other.abs().max()
+
+
+def test_under_autocast_hidden_states_and_weights_may_differ_in_dtype():
+    hidden, weight, targets, mask = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = sequence_log_probs(hidden.bfloat16(), weight, targets, mask)
+        assert torch.equal(mixed, sequence_log_probs(hidden, weight, targets, mask))
 
 
 @pytest.mark.parametrize(
