@@ -128,8 +128,9 @@ def _shared_prompts(data: dict[str, Tokenised]) -> int:
 def _rows_text(examples: ExampleSet, tokenizer: PreTrainedTokenizerBase, *, colour: bool) -> str:
     """Return some sequences as text, the part that is learned in brackets."""
     begin, end = (f"{_GREEN}[", f"]{_PLAIN}") if colour else ("[", "]")
-    blocks = ["three rows; the model learns the tokens in brackets:"]
-    for i in _shown_sequences(examples):
+    sequences = _shown_sequences(examples)
+    blocks = [f"{len(sequences)} of the sequences; the model learns the tokens in brackets:"]
+    for i in sequences:
         prompt, completion = examples.prompt_ids[i], examples.completion_ids[i]
         name = "preferred" if examples.preferred[i] else "non-preferred"
         text = f"{_shortened(tokenizer.decode(prompt))}{begin}{_shortened(tokenizer.decode(completion))}{end}"

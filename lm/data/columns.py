@@ -132,16 +132,19 @@ def _row_layout(number: int, columns: frozenset[str]) -> _RowLayout:
 def _missing(columns: frozenset[str]) -> str:
     """Return what to tell of a row without any complete format: the rule, what was found, the nearest remedy."""
     found = f"{_RULE}; got {_listed(columns)}" if columns else f"{_RULE}; got none with a value"
-    # The format meant is the one of which the largest part is there.
-    share = {name: sum(column in columns for column in needed) / len(needed) for name, needed in FORMATS.items()}
-    name = max(share, key=lambda name: share[name])
-    if share[name] == 0:
+    others = sorted(columns - KNOWN_COLUMNS)
+    near = {name: difflib.get_close_matches(name, others, n=1) for name in _NEEDED if name not in columns}
+    there = {name for name in _NEEDED if name in columns or near[name]}
+    # The format meant is the one of which the largest part is there; a label alone tells nothing.
+    shares = {
+        layout: sum(name in there for name in needed) / len(needed)
+        for layout, needed in FORMATS.items()
+        if there.intersection(needed) - {"label"}
+    }
+    if not shares:
         return found
-    remedies = []
-    for column in FORMATS[name]:
-        if column not in columns:
-            close = difflib.get_close_matches(column, columns - KNOWN_COLUMNS, n=1)
-            remedies.append(f"rename {close[0]!r} to {column!r}" if close else f"add {column!r}")
+    missing = [name for name in FORMATS[max(shares, key=lambda name: shares[name])] if name not in columns]
+    remedies = [f"rename {near[name][0]!r} to {name!r}" if near[name] else f"add {name!r}" for name in missing]
     return f"{found}: {' and '.join(remedies)}"
 
 

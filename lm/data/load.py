@@ -202,6 +202,8 @@ def _assemble(raw: Sequence[RawSequence], tokens: Sequence[tuple[np.ndarray, np.
     for name, kind in {"alpha": np.float64, "weight": np.float64, "reference_log_prob": np.float32}.items():
         values = [getattr(sequence, name) for sequence in raw]
         column[name] = None if values[0] is None else np.array(values, dtype=kind)
+    if column["weight"] is not None and not column["weight"].any():
+        raise ValueError(f"weight must be above 0 in at least one row, got 0 in all {len(raw)} that are kept")
     return ExampleSet(
         [prompt for prompt, _ in tokens],
         [completion for _, completion in tokens],
