@@ -77,7 +77,8 @@ class LogProbHead:
 
     The head's weight is read inside the head's own forward, after the hooks by which ZeRO-3 and FSDP2 gather it, and
     the parameter itself is saved for the backward pass, as `torch.nn.functional.linear` does. FSDP2 gathers again
-    into the same storage before the backward pass of the module whose outputs need it. ZeRO-3, and either of them on
+    into the same storage before the backward pass of the module whose outputs need it: two CPU processes give the
+    gradients of one, tied or untied, with the head sharded by itself or with the rest. ZeRO-3, and either of them on
     GPUs: unchecked.
 
     If a wrapper casts the model's outputs to half precision (FSDP2 with mixed precision does), values keep their
