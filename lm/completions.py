@@ -21,7 +21,7 @@ from lm.examples import ExampleSet
 from lm.files import replacing, write_json
 from lm.scoring import evaluating
 
-__all__ = ["SampleCompletions", "distinct_prompts", "sample_completions", "write_alpaca"]
+__all__ = ["SampleCompletions", "check_temperature", "distinct_prompts", "sample_completions", "write_alpaca"]
 
 _SAMPLES = "samples.jsonl"
 
@@ -91,8 +91,7 @@ def sample_completions(
     >>> len(sample_completions(model, tokenizer, [prompt], max_new_tokens=4))
     1
     """
-    if not 0.0 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be finite and not negative, got {temperature}")
+    check_temperature(temperature)
     device = next(model.parameters()).device
     settings = _law(model, tokenizer, max_new_tokens, temperature)
     texts: list[str] = []
@@ -106,6 +105,13 @@ def sample_completions(
             new = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings)
             texts += tokenizer.batch_decode(new[:, ids.shape[1] :], skip_special_tokens=True)
     return texts
+
+
+def check_temperature(temperature: float) -> float:
+    """Return a temperature, or raise a ValueError if it is negative or not finite."""
+    if not 0.0 <= temperature < float("inf"):
+        raise ValueError(f"sample_temperature must be finite and not negative, got {temperature}")
+    return temperature
 
 
 def write_alpaca(
@@ -157,14 +163,22 @@ class SampleCompletions(TrainerCallback):
         How many prompts, the first distinct ones.
     max_new_tokens : int
         Longest completion.
+    temperature : float
+        As in `sample_completions`.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, examples: ExampleSet, count: int, max_new_tokens: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        examples: ExampleSet,
+        count: int,
+        max_new_tokens: int,
+        temperature: float = 1.0,
     ) -> None:
         self._tokenizer = tokenizer
         self._prompts = [examples.prompt_ids[place] for place in distinct_prompts(examples)[:count]]
         self._max_new_tokens = max_new_tokens
+        self._temperature = check_temperature(temperature)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -182,7 +196,12 @@ class SampleCompletions(TrainerCallback):
     ) -> None:
         """Sample in all processes, as models may be split among them; the first one writes."""
         completions = sample_completions(
-            model, self._tokenizer, self._prompts, max_new_tokens=self._max_new_tokens, seed=args.seed
+            model,
+            self._tokenizer,
+            self._prompts,
+            max_new_tokens=self._max_new_tokens,
+            temperature=self._temperature,
+            seed=args.seed,
         )
         if not state.is_world_process_zero:
             return

@@ -30,8 +30,8 @@ class Estimate:
     value : float
         The estimate; +inf where a loss of the method is.
     standard_error : float, optional
-        Of the estimate, given the number of examples of each class; None for fewer than two prompts, or where the value
-        is not finite.
+        Of the estimate, given the number of examples of each class; None where the data cannot tell it: fewer than two
+        prompts, nothing that varies (an AUC of 1, a share of 0), or a value that is not finite.
     count : int
         Sequences, or pairs, that it is a mean of.
     """
@@ -264,8 +264,8 @@ def _estimate(
     groups = len(np.unique(prompts if members is None else prompts[members]))
     if groups < 2 or not math.isfinite(value):
         return Estimate(value, None, count)
-    sums = np.bincount(prompts, weights=influence)
-    return Estimate(value, float(np.sqrt(groups / (groups - 1) * (sums**2).sum())), count)
+    error = float(np.sqrt(groups / (groups - 1) * (np.bincount(prompts, weights=influence) ** 2).sum()))
+    return Estimate(value, error or None, count)
 
 
 def _numbers(prompts: list[np.ndarray]) -> np.ndarray:

@@ -50,6 +50,7 @@ class MethodConfig:
     check_start: bool = _field(True, "check before the first step that policy = reference, where the loss is known")
     sample_completions: int = _field(0, "completions sampled from held-out prompts at each evaluation, kept in a file")
     sample_new_tokens: int = _field(128, "longest sampled completion in tokens")
+    sample_temperature: float = _field(1.0, "temperature of sampled completions; 0 takes the likeliest token each time")
 
 
 @dataclass
