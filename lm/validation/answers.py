@@ -24,6 +24,7 @@ READING = {
 
 _CELL = ["world", "n"]
 _SETTING = ["learning_rate", "step"]
+_ROUNDING = 1e-12
 
 
 def answer(experiment: Experiment, folder: Path) -> str:
@@ -166,7 +167,7 @@ def _interval(values: np.ndarray, *, signed: bool = False) -> str:
 
 def _number(value: float) -> str:
     """Return a number to four significant digits, "-" where there is none."""
-    return "-" if math.isnan(value) else f"{value:.4g}"
+    return "-" if math.isnan(value) else f"{0.0 if abs(value) < _ROUNDING else value:.4g}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], text_columns: int) -> str:

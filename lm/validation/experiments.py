@@ -97,6 +97,8 @@ class Profile:
         Steps of a run, and of its reference.
     evaluations : int
         How often a run is evaluated, last step included.
+    held_out : int
+        Held-out completions.
     worlds : tuple of str
         Names of the worlds that are run; all when empty.
     """
@@ -107,12 +109,18 @@ class Profile:
     steps: int
     pretraining_steps: int
     evaluations: int = 4
+    held_out: int = 1000
     worlds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
-        counts = {"seeds": [self.seeds], "steps": [self.steps], "pretraining_steps": [self.pretraining_steps]}
-        for name, values in (counts | {"n": self.n, "evaluations": [self.evaluations]}).items():
+        counts: dict[str, Any] = {
+            "seeds": [self.seeds],
+            "steps": [self.steps],
+            "pretraining_steps": [self.pretraining_steps],
+        }
+        counts |= {"n": self.n, "evaluations": [self.evaluations], "held_out": [self.held_out]}
+        for name, values in counts.items():
             wrong = [v for v in values if not isinstance(v, int) or isinstance(v, bool) or v < 1]
             if wrong or not values:
                 raise ValueError(f"{name} must be made of positive integers, got {wrong[0] if wrong else 'none'}")
@@ -138,7 +146,7 @@ class Run:
         Languages and reference.
     method : Method
         The loss.
-    n, steps, evaluations, pretraining_steps : int
+    n, steps, evaluations, held_out, pretraining_steps : int
         Sizes.
     learning_rate : float
         Learning rate.
@@ -155,6 +163,7 @@ class Run:
     learning_rate: float
     steps: int
     evaluations: int
+    held_out: int
     pretraining_steps: int
     training: dict[str, Any]
 
@@ -233,6 +242,7 @@ class Experiment:
                 rate,
                 size.steps,
                 size.evaluations,
+                size.held_out,
                 max(1, round(size.pretraining_steps * world.pretraining)),
                 self.training,
             )

@@ -23,7 +23,7 @@ from lm.validation.experiments import Experiment, Run
 from lm.validation.networks import ensure_reference, reference_key
 from lm.validation.store import find_checked, locked, open_settings, save_checked
 from lm.validation.tables import part_bytes, run_row, runs_of, write_tables
-from lm.validation.training import Outcome, prepare_process, train
+from lm.validation.training import Outcome, check_run, prepare_process, train
 
 __all__ = ["ExperimentResult", "run_experiment"]
 
@@ -89,6 +89,8 @@ def run_experiment(
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     runs = experiment.runs(profile)
+    for run in {(run.world.name, run.method.label): run for run in runs}.values():
+        check_run(run)
     folder, references = Path(output) / experiment.name, Path(output) / "references"
     with locked(folder):
         open_settings(folder, _settings(experiment, profile, runs))
@@ -96,7 +98,7 @@ def run_experiment(
         missing = [run for run in runs if _is_missing(parts[run.key])]
         with _told(folder, f"{experiment.name} ({profile})", len(runs)):
             _train_references(missing, references, jobs, f"{experiment.name}: references")
-            work = _execute(_run_part, [(run, references) for run in missing], jobs)
+            work = _execute(_run_part, [(run, references, _versions()) for run in missing], jobs)
             with _bar(f"{experiment.name} ({profile})", len(runs), len(missing)) as bar, closing(work) as results:
                 for key, content in results:
                     parts[key] = save_checked(folder / "parts", key, content, "parquet")
@@ -151,14 +153,15 @@ def _train_references(runs: Sequence[Run], folder: Path, jobs: int, title: str) 
                 bar.update()
 
 
-def _run_part(run: Run, references: Path) -> tuple[str, bytes]:
+def _run_part(run: Run, references: Path, versions: dict[str, str]) -> tuple[str, bytes]:
     """Run, and return key and result; what raises is recorded, not lost."""
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     try:
         outcome = train(run, references)
     except Exception as error:  # noqa: BLE001 -- recorded, with the run that repeats it
         outcome = Outcome(status="error", message=" ".join(f"{type(error).__name__}: {error}".split()))
-    row = run_row(run, outcome, time.perf_counter() - started, _versions())
+    outcome.seconds |= {"total": time.perf_counter() - started, "cpu": time.process_time() - cpu}
+    row = run_row(run, outcome, versions)
     return run.key, part_bytes(run, outcome, row)
 
 

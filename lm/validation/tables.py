@@ -25,10 +25,11 @@ _SCHEMA = pa.schema(
     | {"status": pa.string(), "step": pa.int64(), "metric": pa.string()}
     | {name: pa.float64() for name in ("value", "standard_error", "exact")}
 )
+_PARTS = ("total", "cpu", "preparing", "training", "measuring")  # of the time of a run
 _RUN = b"relratio.run"  # where a part's metadata keep what became of the run
 
 
-def run_row(run: Run, outcome: Outcome, seconds: float, versions: Mapping[str, str]) -> dict[str, Any]:
+def run_row(run: Run, outcome: Outcome, versions: Mapping[str, str]) -> dict[str, Any]:
     """Return what became of a run, timing included."""
     return {
         **run.columns,
@@ -38,8 +39,7 @@ def run_row(run: Run, outcome: Outcome, seconds: float, versions: Mapping[str, s
         "seed_key": f"{run.seed}:{run.replicate}",
         "reference": reference_key(run),
         **versions,
-        "seconds": seconds,
-        **{f"seconds_{part}": outcome.seconds.get(part, 0.0) for part in ("preparing", "training", "measuring")},
+        **{f"seconds_{part}": outcome.seconds.get(part, 0.0) for part in _PARTS},
     }
 
 

@@ -4,7 +4,8 @@ import gc
 import logging
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, Trai
 
 from lm.callbacks import NonFiniteLossError
 from lm.config import RatioConfig
-from lm.exact_language import PreferenceLanguage
+from lm.exact_language import PreferenceLanguage, random_language
 from lm.examples import ExampleSet
 from lm.method import PAIR_METHODS, RATIO_METHODS
 from lm.objective import mismatched_examples
@@ -23,10 +24,10 @@ from lm.trainer import RatioTrainer
 from lm.validation.experiments import Run
 from lm.validation.networks import language_of, load_reference, log_prob_table, log_probs, stream
 from lm.validation.scores import Score, exact_target, is_enumerable, scorer_of, true_alpha
+from theory.checks import check_choice
 
-__all__ = ["WHOLE_RUN", "Measurement", "Outcome", "prepare_process", "train"]
+__all__ = ["WHOLE_RUN", "Measurement", "Outcome", "check_run", "prepare_process", "train"]
 
-_HELD_OUT = 1_000
 _EVALUATION_BATCH = 250
 _LARGEST = {  # what is reported of a whole run: the largest value logged
     "grad_norm": "largest_grad_norm",
@@ -61,7 +62,8 @@ class Outcome:
     measurements : list of Measurement
         Metrics by step.
     seconds : dict
-        Time by part: preparing (languages, targets, data, trainer), training, measuring (distances).
+        Time by part: preparing (languages, targets, data, trainer), training, measuring (distances); who runs it adds
+        the total and that of the processor.
     """
 
     status: str = "ok"
@@ -101,7 +103,7 @@ def train(run: Run, references: Path) -> Outcome:
     # The method's target is no matter of the reference, whose distance from p+ stands beside those of all methods.
     outcome.add(0, judge.preferred(model) | {"kl_mixture": judge.mixture(model)})
     train_set = _data(run, language, model, "data", run.n)
-    held_out = _data(run, language, model, "held out", _HELD_OUT)
+    held_out = _data(run, language, model, "held out", run.held_out)
     watch = _Watch(outcome, judge)
     with tempfile.TemporaryDirectory() as folder:
         trainer = RatioTrainer(
@@ -125,6 +127,28 @@ def train(run: Run, references: Path) -> Outcome:
     outcome.seconds["measuring"] = watch.seconds
     outcome.seconds["training"] = time.perf_counter() - started - outcome.seconds["preparing"] - watch.seconds
     return outcome
+
+
+def check_run(run: Run) -> None:
+    """Raise unless the settings of a run are valid; nothing is trained and nothing written.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting of the language, the method or the trainer is unknown (the nearest is named) or not valid.
+    """
+    for name in run.world.language:
+        check_choice(f"language of world {run.world.name}", name, tuple(signature(random_language).parameters)[1:])
+    known = tuple(field.name for field in fields(RatioConfig))
+    for place, settings in ((f"option of method {run.method.label}", run.method.options), ("training", run.training)):
+        for name in settings:
+            check_choice(place, name, known)
+    _config(run, language_of(run), "unused")
 
 
 class _Watch(TrainerCallback):
