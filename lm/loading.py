@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from lm.adapters import add_adapter, check_adapter, load_adapter
 from lm.settings import ModelConfig
 from lm.tiny_models import tiny_llama, tiny_qwen2
 from lm.tokenizers import qwen25_tokenizer, toy_tokenizer
@@ -69,7 +70,8 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     else:
         _check_folder("tokenizer" if model.tokenizer else "model", name)
         revision = None if model.tokenizer else model.model_revision
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        with _naming("tokenizer", name):
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     if model.pad_token is not None:
         if model.pad_token not in tokenizer.get_vocab():
             raise ValueError(f"pad_token must be a token of the tokenizer {name}, got {model.pad_token!r}")
@@ -164,7 +166,7 @@ def load_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: 
     ['torch.float32']
     """
     config = load_config(model, tokenizer)
-    return _with_adapter(_load_weights(model.model, model, config, tokenizer), model, seed)
+    return add_adapter(_load_weights(model.model, model, config, tokenizer), model, seed)
 
 
 def load_reference(
@@ -231,8 +233,7 @@ def load_trained(
     folder = Path(checkpoint)
     if (folder / "adapter_config.json").is_file():
         base = _load_weights(model.model, model, _read_config(model, tokenizer), tokenizer)
-        with _peft_warnings_off():
-            return PeftModel.from_pretrained(base, folder).eval()
+        return load_adapter(base, folder)
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"checkpoint must hold a model (config.json) or an adapter (adapter_config.json), got {folder}"
@@ -272,7 +273,7 @@ def meta_model(config: PreTrainedConfig, model: ModelConfig) -> PreTrainedModel 
         base = AutoModelForCausalLM.from_config(
             _without_dropout(config), dtype=_DTYPES[_dtype_name(model)], attn_implementation=model.attention
         )
-        return _with_adapter(base, model, seed=0)
+        return add_adapter(base, model, seed=0)
 
 
 def _check_options(model: ModelConfig) -> None:
@@ -280,17 +281,9 @@ def _check_options(model: ModelConfig) -> None:
     check_choice("attention", model.attention, _ATTENTION)
     if model.model_dtype is not None:
         check_choice("model_dtype", model.model_dtype, tuple(_DTYPES))
-    if model.lora_rank < 0:
-        raise ValueError(f"lora_rank must be at least 0, got {model.lora_rank}")
-    if not 0.0 <= model.lora_dropout < 1.0:
-        raise ValueError(f"lora_dropout must lie in [0, 1), got {model.lora_dropout}")
+    check_adapter(model)
     if model.lora_rank:
-        if model.lora_alpha is not None and model.lora_alpha <= 0.0:
-            raise ValueError(f"lora_alpha must be greater than 0, got {model.lora_alpha}")
         return
-    for name, unset in (("lora_alpha", None), ("lora_dropout", 0.0), ("lora_targets", "all-linear")):
-        if getattr(model, name) != unset:
-            raise ValueError(f"{name} needs lora_rank, got {name} {getattr(model, name)} with lora_rank 0")
     if model.model_dtype == "float16":
         raise ValueError(
             "model_dtype must be float32 or bfloat16 where all weights are trained, got float16: its small gradients "
@@ -311,8 +304,11 @@ def _dtype_name(model: ModelConfig) -> str:
 
 def _check_folder(field: str, name: str) -> None:
     """Refuse what is neither a folder nor a hub name before the hub is asked for it."""
-    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise ValueError(f"{field} must be a folder or a hub name, got {name!r}, and there is no such folder")
+    if not Path(name).is_dir() and (name.startswith((".", "/", "~", "tiny-")) or name.count("/") > 1):
+        raise ValueError(
+            f"{field} must be a folder, a hub name or one of {', '.join(_TINY)}, got {name!r}, and there is no such "
+            "folder"
+        )
 
 
 def _read_config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
@@ -325,8 +321,18 @@ def _read_config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreT
             f"model must be a whole model, got an adapter in {model.model}: it is unclear whether the reference has "
             "it; merge it into its base (peft's merge_and_unload), save that and name its folder"
         )
-    config = AutoConfig.from_pretrained(model.model, revision=model.model_revision, trust_remote_code=False)
+    with _naming("model", model.model):
+        config = AutoConfig.from_pretrained(model.model, revision=model.model_revision, trust_remote_code=False)
     return _without_dropout(config)
+
+
+@contextmanager
+def _naming(kind: str, name: str) -> Iterator[None]:
+    """Put the name of what could not be read before the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{kind} {name} cannot be read: {error}") from error
 
 
 def _without_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -365,33 +371,3 @@ def _load_weights(
             trust_remote_code=False,
         )
     return loaded.eval()
-
-
-def _with_adapter(base: PreTrainedModel, model: ModelConfig, seed: int) -> PreTrainedModel | PeftModel:
-    """Return the model with its LoRA adapter, never on the output head, or as it is."""
-    if not model.lora_rank:
-        return base
-    targets: str | list[str] = model.lora_targets
-    if targets != "all-linear":
-        targets = [name.strip() for name in model.lora_targets.split(",")]
-        head = next(name for name, module in base.named_modules() if module is base.get_output_embeddings())
-        if any(head == name or head.endswith("." + name) for name in targets):
-            raise ValueError(f"lora_targets must leave out the output head, got {head} among {model.lora_targets}")
-    settings = LoraConfig(
-        r=model.lora_rank,
-        lora_alpha=model.lora_alpha or 2 * model.lora_rank,
-        lora_dropout=model.lora_dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]), _peft_warnings_off():
-        torch.default_generator.manual_seed(seed)
-        return get_peft_model(base, settings)
-
-
-@contextmanager
-def _peft_warnings_off() -> Iterator[None]:
-    """Silence a call within peft to a property that transformers 5.23 has renamed."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        yield

@@ -173,8 +173,11 @@ def test_trained_models_come_back(toy, tmp_path):
         ({"lora_alpha": 16.0}, "lora_alpha needs lora_rank, got lora_alpha 16.0 with lora_rank 0"),
         ({"lora_dropout": 0.1}, "lora_dropout needs lora_rank"),
         ({"lora_targets": "q_proj"}, "lora_targets needs lora_rank"),
-        ({"model": "./nowhere"}, "model must be a folder or a hub name, got './nowhere', and there is no such folder"),
-        ({"model": "a/b/c"}, "model must be a folder or a hub name, got 'a/b/c'"),
+        (
+            {"model": "./nowhere"},
+            "model must be a folder, a hub name or one of tiny-qwen2, tiny-llama, got './nowhere'",
+        ),
+        ({"model": "a/b/c"}, "got 'a/b/c', and there is no such folder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(no_weights, toy, changes, message):
@@ -245,3 +248,11 @@ def test_meta_models_have_shapes_and_adapters_but_no_storage(config):
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert len([p for p in model.parameters() if p.requires_grad]) == 28
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+def test_a_hub_that_is_out_of_reach_is_said_so(monkeypatch, toy):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match="some/model"):
+        load_tokenizer(ModelConfig(model="some/model"))
+    with pytest.raises(OSError, match="some/model"):
+        load_config(ModelConfig(model="some/model"), toy)
