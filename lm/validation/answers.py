@@ -9,6 +9,7 @@ import pandas as pd
 
 from lm.validation.experiments import Experiment
 from lm.validation.tables import mean_interval, share_interval
+from lm.validation.training import WHOLE_RUN
 
 __all__ = ["READING", "answer", "chosen_settings"]
 
@@ -47,7 +48,7 @@ def answer(experiment: Experiment, folder: Path) -> str:
     if (runs["status"] == "error").all():
         return f"{heading}\nno run ended without an error"
     metrics, runs = metrics[metrics["status"] != "error"], runs[runs["status"] != "error"]
-    body = _errors(experiment, metrics, runs) if experiment.report == "error" else _stability(experiment, metrics, runs)
+    body = _errors(experiment, metrics, runs) if experiment.report == "error" else _stability(experiment, metrics)
     return f"{heading}\n{body}"
 
 
@@ -120,7 +121,7 @@ def _reference_row(metrics: pd.DataFrame, world: str, n: int, exact: bool) -> li
     return [*line, f"KL(m|reference) {own_error}"]
 
 
-def _stability(experiment: Experiment, metrics: pd.DataFrame, runs: pd.DataFrame) -> str:
+def _stability(experiment: Experiment, metrics: pd.DataFrame) -> str:
     """Return what happened over the whole grid of learning rates."""
     rows = [
         [
@@ -129,22 +130,27 @@ def _stability(experiment: Experiment, metrics: pd.DataFrame, runs: pd.DataFrame
         ]
     ]
     keys = ["world", "method", "learning_rate"]
-    values = metrics.pivot_table(index=[*keys, "n", "replicate"], columns="metric", values="value", aggfunc="last")
-    for (world, method, rate), cell in runs.groupby(keys, sort=False):
-        own = values.loc[(world, method, rate)]
-        count, total = int((cell["status"] == "diverged").sum()), len(cell)
+    values = metrics[metrics["metric"].isin(WHOLE_RUN)].pivot_table(
+        index=[*keys, "n", "replicate"], columns="metric", values="value"
+    )
+    cells = [((*key[:2], f"{key[2]:g}"), own) for key, own in values.groupby(keys, sort=False)]
+    order = {label: i for i, label in enumerate(m.label for m in experiment.methods)}
+    totals = sorted(values.groupby("method"), key=lambda item: order[item[0]])
+    for place, own in [*cells, *((("all", label, "all"), own) for label, own in totals)]:
+        count, total = int(own["diverged"].sum()), len(own)
         low, high = share_interval(count, total)
-        gradients = own["largest_grad_norm"].dropna()
-        beyond = (
-            own["largest_share_over_bound"].dropna() if "largest_share_over_bound" in own else pd.Series(dtype=float)
+        gradients, beyond = (
+            own[name].dropna() if name in own else pd.Series(dtype=float)
+            for name in ("largest_grad_norm", "largest_share_over_bound")
         )
         rows.append(
             [
-                *(str(world), str(method), f"{rate:g}", f"{count}/{total}", f"{low:.2f} to {high:.2f}"),
+                *place,
+                *(f"{count}/{total}", f"{low:.2f} to {high:.2f}"),
                 f"{int(own['further_than_reference'].sum())}/{total}",
                 *(_number(gradients.median()), _number(gradients.max())),
-                *(_number(own["largest_log_ratio"].max()), _number(beyond.max() if len(beyond) else math.nan)),
-                _interval(own["last_kl_preferred"].to_numpy()),
+                *(_number(own["largest_log_ratio"].max()), _number(beyond.max())),
+                _interval(own["last_kl_preferred"].to_numpy()) if place[0] != "all" else "",
             ]
         )
     return _aligned(rows, 2)

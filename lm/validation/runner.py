@@ -94,6 +94,8 @@ def run_experiment(
     folder, references = Path(output) / experiment.name, Path(output) / "references"
     with locked(folder):
         open_settings(folder, _settings(experiment, profile, runs))
+        for unfinished in (folder / "parts").glob("*.tmp"):  # of a process that was killed
+            unfinished.unlink()
         parts = {run.key: find_checked(folder / "parts", run.key) for run in runs}
         missing = [run for run in runs if _is_missing(parts[run.key])]
         with _told(folder, f"{experiment.name} ({profile})", len(runs)):
