@@ -105,6 +105,8 @@ def table_layout(rows: Sequence[Mapping[str, Any]]) -> TableLayout:
 
 def _row_layout(number: int, columns: frozenset[str]) -> _RowLayout:
     """Return the format of one row by its columns."""
+    if not all(isinstance(column, str) for column in columns):
+        raise ValueError(f"row {number}: names of columns must be text, got {_listed(columns)}")
     names = [name for name, needed in FORMATS.items() if columns.issuperset(needed)]
     if not names:
         raise ValueError(f"row {number}: {_missing(columns)}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lm.data.values import shown
+from lm.data.values import check_text, shown
 
 __all__ = [
     "Conversation",
@@ -57,6 +57,7 @@ def read_conversation(column: str, value: Any) -> Conversation:
             if not isinstance(message.get(key), str):
                 got = shown(message[key]) if key in message else f"keys {', '.join(message) or 'none'}"
                 raise ValueError(f"{column}: message {position} must have a {key} that is text, got {got}")
+        check_text(f"{column}: message {position}", message["content"])
     return messages
 
 

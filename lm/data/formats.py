@@ -17,7 +17,7 @@ from lm.data.conversations import (
     split_answer,
 )
 from lm.data.prefixes import common_words
-from lm.data.values import read_alpha, read_ids, read_label, read_log_prob, read_weight, shown
+from lm.data.values import check_text, read_alpha, read_ids, read_label, read_log_prob, read_weight, shown
 
 __all__ = ["CanonicalRows", "Part", "RawSequence", "canonical_rows"]
 
@@ -139,6 +139,7 @@ def _text_parts(row: Mapping[str, Any], names: tuple[str, ...], has_prompt: bool
     for name, text in zip(names, texts, strict=True):
         if not text.strip():
             raise ValueError(f"{name} must not be empty, got {shown(text)}")
+        check_text(name, prompt + text)
     return [(prompt, text) for text in texts]
 
 

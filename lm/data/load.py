@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lm.data.formats import CanonicalRows, RawSequence, canonical_rows
 from lm.data.overlong import OVERLONG_POLICIES, fit_length
@@ -86,7 +87,8 @@ def load_examples(
     try:
         return tokenise_rows(rows, tokenizer, data, pairs=pairs)
     except ValueError as error:
-        raise ValueError(f"{source}, {error}") from error
+        place = f"{source}," if str(error).startswith("row") else f"{source}:"
+        raise ValueError(f"{place} {error}") from error
 
 
 def tokenise_rows(
@@ -99,7 +101,9 @@ def tokenise_rows(
     if pairs and not canonical.pairs:
         raise ValueError("row 0: dpo and ipo need pairs, rows with the columns chosen + rejected; got single responses")
     width = 2 if pairs else 1
-    sequences = list(tokenise(canonical, tokenizer, data.boundary))
+    tokens = tokenise(canonical, tokenizer, data.boundary)
+    bar = {"desc": "tokenising", "unit": " sequences", "delay": 2.0, "leave": False, "disable": None}  # terminals only
+    sequences = list(tqdm(tokens, total=len(canonical.sequences), **bar))
     _check_mismatched(canonical.sequences, sequences, data)
     fitted = [
         fit_length(sequence.prompt_ids, sequence.completion_ids, data.max_length, data.overlong, tokenizer.bos_token_id)

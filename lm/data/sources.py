@@ -57,9 +57,12 @@ def load_rows(source: str | os.PathLike[str]) -> list[Row]:
     """
     path = Path(source)
     if path.is_file():
-        if path.suffix not in _READERS:
-            raise ValueError(f"data must be {_KINDS}, got a file that ends in {path.suffix!r}: {source}")
-        rows = _READERS[path.suffix](path)
+        kind = path.suffix.lower()
+        if kind not in _READERS:
+            raise ValueError(f"data must be {_KINDS}, got a file that ends in {kind!r}: {source}")
+        rows = _READERS[kind](path)
+    elif path.is_dir():
+        rows = _read_folder(path, "")
     else:
         name, _, split = str(source).partition(":")
         rows = _read_folder(Path(name), split) if Path(name).is_dir() else _read_hub(name, split)
@@ -74,7 +77,7 @@ def _read_jsonl(path: Path) -> list[Row]:
     with path.open("rb") as file:  # bytes, as text would also break lines at characters that JSON allows in strings
         for number, line in enumerate(file, 1):
             if not line.isspace():
-                row = _json(line, f"{path}, line {number}")
+                row = _json(line, str(path), number)
                 if not isinstance(row, dict):
                     raise ValueError(f"{path}, line {number} must be one JSON object, got {shown(row)}")
                 rows.append(row)
@@ -86,7 +89,7 @@ def _read_json(path: Path) -> list[Row]:
     data = path.read_bytes()
     if not data.strip():
         return []
-    rows = _json(data, str(path), "; one object a line belongs in a file that ends in .jsonl")
+    rows = _json(data, str(path), remedy="; one object a line belongs in a file that ends in .jsonl")
     if not isinstance(rows, list):
         raise ValueError(f"{path} must be a JSON list of objects, got {shown(rows)}")
     for number, row in enumerate(rows):
@@ -95,14 +98,18 @@ def _read_json(path: Path) -> list[Row]:
     return rows
 
 
-def _json(data: bytes, place: str, remedy: str = "") -> Any:
-    """Return what JSON in UTF-8 holds; no key of an object may be lost."""
+def _json(data: bytes, source: str, line: int | None = None, remedy: str = "") -> Any:
+    """Return what JSON in UTF-8 holds, all of a source or one line of it; no key of an object may be lost."""
+    place = source if line is None else f"{source}, line {line}"
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_distinct)
+        return json.loads(data.decode("utf-8-sig").rstrip(), object_pairs_hook=_distinct)
     except UnicodeDecodeError as error:
         raise ValueError(f"{place} must be UTF-8, got byte {data[error.start]:#04x}") from error
+    except json.JSONDecodeError as error:
+        place = f"{source}, line {line or error.lineno}, column {error.colno}"
+        raise ValueError(f"{place} must be valid JSON, got: {error.msg}{remedy}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place} must be valid JSON, got {error}{remedy}") from error
+        raise ValueError(f"{place} must be valid JSON, got: {error}") from error
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> Row:
@@ -185,7 +192,7 @@ def _cell(column: str, cell: str, place: str) -> Any:
             raise ValueError(f"{place}: label must be 0, 1, true or false, got {shown(cell)}")
         return _LABELS[cell.lower()]
     if column in ("messages", "prompt_ids", "completion_ids"):
-        return _json(cell.encode(), f"{place}: {column}")
+        return _json(cell.encode(), f"{place}, cell of {column}")
     if column in KNOWN_COLUMNS:  # all others are numbers
         try:
             return float(cell)

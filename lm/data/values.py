@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["read_alpha", "read_ids", "read_label", "read_log_prob", "read_weight", "shown"]
+__all__ = ["check_text", "read_alpha", "read_ids", "read_label", "read_log_prob", "read_weight", "shown"]
+
+
+def check_text(column: str, text: str) -> None:
+    """Raise a ValueError if a text cannot be written in UTF-8, as with half of a pair of surrogates from JSON."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{column} must be valid Unicode, got {text[error.start]!r}") from error
 
 
 def read_label(value: Any) -> bool:

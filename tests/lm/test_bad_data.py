@@ -28,6 +28,15 @@ def _without(row, *names):
 ROWS = {
     "no rows": ([], "data must have at least one row, got none"),
     "row is text": ([_GOOD, "text"], "row 1: a row must map columns to values, got str"),
+    "column 3": ([{**_GOOD, 3: 4}], "row 0: names of columns must be text, got 3, completion, label, prompt"),
+    "half a character": (
+        [{**_GOOD, "completion": "4\ud83d"}],
+        r"row 0: completion must be valid Unicode, got '\\ud83d'",
+    ),
+    "half a character in a message": (
+        [{"messages": [{**_USER, "content": "\ud83d"}, _FOUR], "label": 1}],
+        "row 0: messages: message 0 must be valid Unicode, got",
+    ),
     "label nan": ([_GOOD, {**_GOOD, "label": float("nan")}], "row 1: label must be true, false, 0 or 1, got nan"),
     "label 2": ([_GOOD, {**_GOOD, "label": 2}], "row 1: label must be true, false, 0 or 1, got 2"),
     "label 1.0": ([{**_GOOD, "label": 1.0}], "row 0: label must be true, false, 0 or 1, got 1.0"),
@@ -182,12 +191,24 @@ FILES = {
     "blank": ("a.jsonl", b"\n\n", "at least one row, got an empty"),
     "empty list": ("a.json", b"[]", "at least one row, got an empty"),
     "empty json": ("a.json", b"", "at least one row, got an empty"),
-    "broken line": ("a.jsonl", b'{"a": 1}\n\n{"a": \n', "a.jsonl, line 3 must be valid JSON, got Expecting value"),
-    "line cut off": ("a.jsonl", b'{"a": 1}\n{"a": "b', "a.jsonl, line 2 must be valid JSON, got Unterminated string"),
+    "broken line": (
+        "a.jsonl",
+        b'{"a": 1}\n\n{"a": \n',
+        "a.jsonl, line 3, column 6 must be valid JSON, got: Expecting value",
+    ),
+    "line cut off": (
+        "a.jsonl",
+        b'{"a": 1}\n{"a": "b',
+        "a.jsonl, line 2, column 7 must be valid JSON, got: Unterminated string",
+    ),
     "line is a list": ("a.jsonl", b"[1, 2]", r"a.jsonl, line 1 must be one JSON object, got \[1, 2\]"),
-    "key twice": ("a.jsonl", b'{"a": 1, "a": 2}', "line 1 must be valid JSON, got the key 'a' twice in one object"),
+    "key twice": ("a.jsonl", b'{"a": 1, "a": 2}', "line 1 must be valid JSON, got: the key 'a' twice in one object"),
     "not UTF-8": ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}', "a.jsonl, line 2 must be UTF-8, got byte 0xe9"),
-    "lines in json": ("a.json", b'{"a": 1}\n{"a": 2}', "Extra data.*one object a line belongs in a file .* .jsonl"),
+    "lines in json": (
+        "a.json",
+        b'{"a": 1}\n{"a": 2}',
+        "line 2, column 1 must be valid JSON, got: Extra data; one object a line belongs in a file .* .jsonl",
+    ),
     "json object": ("a.json", b'{"a": 1}', "a.json must be a JSON list of objects, got {'a': 1}"),
     "json of text": ("a.json", b'[{"a": 1}, "b"]', "a.json, row 1 must be a JSON object, got 'b'"),
     "json too deep": ("a.json", b"[" * 100_000, "a.json must be valid JSON, got"),
@@ -222,7 +243,11 @@ FILES = {
     ),
     "csv label 1.0": ("a.csv", b"prompt,completion,label\na,b,1.0\n", "label must be 0, 1, true or false, got '1.0'"),
     "csv weight": ("a.csv", b"prompt,completion,label,weight\na,b,1,x\n", "line 2: weight must be a number, got 'x'"),
-    "csv messages": ("a.csv", b'messages,label\n"[{""role"": ",1\n', "a.csv, line 2: messages must be valid JSON, got"),
+    "csv messages": (
+        "a.csv",
+        b'messages,label\n"[{""role"": ",1\n',
+        "a.csv, line 2, cell of messages, line 1, column 10 must be valid JSON",
+    ),
     "no parquet": ("a.parquet", b"text", "a.parquet must be a Parquet file, got"),
     "unknown kind": ("a.txt", b"text", "data must be a JSONL, .* got a file that ends in '.txt'"),
 }
