@@ -28,7 +28,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # The README of a package may name no newcomer's commands and no table of claims.
-SIM_README = (ROOT / "sim/README.md").read_text(encoding="utf-8")
+PACKAGE_READMES = {name: (ROOT / name / "README.md").read_text(encoding="utf-8") for name in ("sim", "lm")}
 ONLY_MAIN = ("two_commands", "claims", "links")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -221,10 +221,11 @@ def test_readme(name, tmp_path, monkeypatch):
     CHECKS[name](README, tmp_path)
 
 
+@pytest.mark.parametrize("package", PACKAGE_READMES)
 @pytest.mark.parametrize("name", [name for name in CHECKS if name not in ONLY_MAIN])
-def test_sim_readme(name, tmp_path, monkeypatch):
+def test_package_readme(name, package, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    CHECKS[name](SIM_README, tmp_path)
+    CHECKS[name](PACKAGE_READMES[package], tmp_path)
 
 
 @pytest.mark.parametrize(
