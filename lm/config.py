@@ -25,6 +25,8 @@ class RatioConfig(MethodConfig, TrainingArguments):
         Off here: a logged loss is what it is.
     remove_unused_columns : bool
         Off here, and must be: the columns of examples are not arguments of the model's forward.
+    ddp_find_unused_parameters : bool, optional
+        Off here: all weights that are trained take part in every log-probability, so that DDP need not look.
 
     Raises
     ------
@@ -40,6 +42,9 @@ class RatioConfig(MethodConfig, TrainingArguments):
 
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log averages in place of NaN and inf"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "must stay off"})
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "look for weights without gradient at every step (some mixtures of experts)"}
+    )
 
     def __post_init__(self) -> None:
         """Check the method's options before anything costly, then let TrainingArguments do its part."""

@@ -145,7 +145,9 @@ class RatioTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | int:
         """Count the window's examples, where Trainer counts tokens, and mark repeats, which are to count nowhere."""
-        count = mark_repeats(batch_samples, self.accelerator, self.method.width)
+        whole_batches = self.args.dataloader_drop_last  # then nothing needs filling up
+        examples = 0 if whole_batches else len(self.train_dataset)
+        count = mark_repeats(batch_samples, self.accelerator, self.method.width, examples)
         if self.accelerator.num_processes == 1:
             return count
         return self.accelerator.gather(torch.tensor([count], device=device)).sum()

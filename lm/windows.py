@@ -11,7 +11,7 @@ __all__ = ["mark_repeats", "without_repeats"]
 _COUNTED = "counted"
 
 
-def mark_repeats(batches: Sequence[dict[str, Any]], accelerator: Accelerator, width: int) -> int:
+def mark_repeats(batches: Sequence[dict[str, Any]], accelerator: Accelerator, width: int, examples: int) -> int:
     """Mark the last batch of an epoch if it has been filled up with examples of the epoch's beginning.
 
     accelerate fills up the last batches so that every process has as many, of one size. In the order of processes, the
@@ -25,6 +25,8 @@ def mark_repeats(batches: Sequence[dict[str, Any]], accelerator: Accelerator, wi
         Knows whether the epoch is at its end, and how many processes there are.
     width : int
         Sequences of an example.
+    examples : int
+        Examples of an epoch, all processes together.
 
     Returns
     -------
@@ -32,10 +34,11 @@ def mark_repeats(batches: Sequence[dict[str, Any]], accelerator: Accelerator, wi
         Examples of these batches that are no repeats.
     """
     sizes = [len(batch["preferred"]) // width for batch in batches]
-    epoch = accelerator.gradient_state
-    if batches and epoch.end_of_dataloader and epoch.remainder > 0:
-        left = max(0, epoch.remainder - accelerator.process_index * sizes[-1])
-        if left < sizes[-1]:
+    if batches and accelerator.num_processes > 1 and accelerator.gradient_state.end_of_dataloader:
+        # accelerate knows this remainder too, but not in an epoch that a resumed run begins in its middle.
+        remainder = examples % (accelerator.num_processes * sizes[-1])
+        left = max(0, remainder - accelerator.process_index * sizes[-1])
+        if remainder and left < sizes[-1]:
             batches[-1][_COUNTED] = torch.tensor(left * width)
             sizes[-1] = left
     return sum(sizes)
