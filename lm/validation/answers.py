@@ -48,7 +48,7 @@ def answer(experiment: Experiment, folder: Path) -> str:
     if (runs["status"] == "error").all():
         return f"{heading}\nno run ended without an error"
     metrics, runs = metrics[metrics["status"] != "error"], runs[runs["status"] != "error"]
-    body = _errors(experiment, metrics, runs) if experiment.report == "error" else _stability(experiment, metrics)
+    body = _errors(experiment, metrics, runs) if experiment.report == "error" else _stability(metrics)
     return f"{heading}\n{body}"
 
 
@@ -121,7 +121,7 @@ def _reference_row(metrics: pd.DataFrame, world: str, n: int, exact: bool) -> li
     return [*line, f"KL(m|reference) {own_error}"]
 
 
-def _stability(experiment: Experiment, metrics: pd.DataFrame) -> str:
+def _stability(metrics: pd.DataFrame) -> str:
     """Return what happened over the whole grid of learning rates."""
     rows = [
         [
@@ -133,10 +133,12 @@ def _stability(experiment: Experiment, metrics: pd.DataFrame) -> str:
     values = metrics[metrics["metric"].isin(WHOLE_RUN)].pivot_table(
         index=[*keys, "n", "replicate"], columns="metric", values="value"
     )
-    cells = [((*key[:2], f"{key[2]:g}"), own) for key, own in values.groupby(keys, sort=False)]
-    order = {label: i for i, label in enumerate(m.label for m in experiment.methods)}
-    totals = sorted(values.groupby("method"), key=lambda item: order[item[0]])
-    for place, own in [*cells, *((("all", label, "all"), own) for label, own in totals)]:
+    cells = [
+        ((*key[:2], f"{key[2]:g}"), values.loc[key])
+        for key in metrics[keys].drop_duplicates().itertuples(index=False, name=None)
+    ]
+    totals = [(("all", label, "all"), values.xs(label, level="method")) for label in metrics["method"].unique()]
+    for place, own in [*cells, *totals]:
         count, total = int(own["diverged"].sum()), len(own)
         low, high = share_interval(count, total)
         gradients, beyond = (
