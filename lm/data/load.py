@@ -101,9 +101,7 @@ def tokenise_rows(
     if pairs and not canonical.pairs:
         raise ValueError("row 0: dpo and ipo need pairs, rows with the columns chosen + rejected; got single responses")
     width = 2 if pairs else 1
-    tokens = tokenise(canonical, tokenizer, data.boundary)
-    bar = {"desc": "tokenising", "unit": " sequences", "delay": 2.0, "leave": False, "disable": None}  # terminals only
-    sequences = list(tqdm(tokens, total=len(canonical.sequences), **bar))
+    sequences = _tokenise(canonical, tokenizer, data.boundary)
     _check_mismatched(canonical.sequences, sequences, data)
     fitted = [
         fit_length(sequence.prompt_ids, sequence.completion_ids, data.max_length, data.overlong, tokenizer.bos_token_id)
@@ -111,7 +109,7 @@ def tokenise_rows(
     ]
     fits = np.array([sequence is not None for sequence in fitted]).reshape(-1, width).all(axis=1)
     was_cut = np.array([_is_cut(*pair) for pair in zip(sequences, fitted, strict=True)]).reshape(-1, width).any(axis=1)
-    was_cut &= fits
+    was_cut &= fits  # a pair that is dropped is not cut as well
     lengths = summarise_lengths(
         [len(sequence.prompt_ids) for sequence in sequences], [len(sequence.completion_ids) for sequence in sequences]
     )
@@ -122,7 +120,6 @@ def tokenise_rows(
         [tokens for tokens, keep in zip(fitted, kept, strict=True) if keep and tokens is not None],
         width,
     )
-    preferred = int(examples.preferred.sum())
     report = DataReport(
         kind=canonical.kind,
         rows=len(rows),
@@ -132,8 +129,8 @@ def tokenise_rows(
         dropped_overlong=int((~fits).sum()),
         cut=int(was_cut.sum()),
         mismatched=sum(sequence.mismatched for sequence in sequences),
-        preferred=preferred,
-        nonpreferred=len(examples.preferred) - preferred,
+        preferred=int(examples.preferred.sum()),
+        nonpreferred=int((~examples.preferred).sum()),
         repetitions=count_repetitions(examples),
         tokens=sum(map(len, examples.prompt_ids)) + sum(map(len, examples.completion_ids)),
         lengths=lengths,
@@ -141,6 +138,13 @@ def tokenise_rows(
         ignored=canonical.ignored,
     )
     return Tokenised(examples, report)
+
+
+def _tokenise(canonical: CanonicalRows, tokenizer: "PreTrainedTokenizerBase", boundary: str) -> list[TokenSequence]:
+    """Return the tokens of all sequences; in a terminal, show how far it is."""
+    tokens = tokenise(canonical, tokenizer, boundary)
+    bar = {"desc": "tokenising", "unit": " sequences", "delay": 2.0, "leave": False, "disable": None}
+    return list(tqdm(tokens, total=len(canonical.sequences), **bar))
 
 
 def _check_settings(data: DataConfig) -> None:

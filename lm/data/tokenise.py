@@ -130,8 +130,6 @@ def _tokenise_chunk(
         rest = [whole[length:] for whole, length in zip(wholes, lengths, strict=True)]
         mismatched = [length < len(prompt) for length, prompt in zip(lengths, alone, strict=True)]
     for sequence, prompt, completion, missed in zip(sequences, prompts, rest, mismatched, strict=True):
-        if len(completion) == 0:
-            raise ValueError(f"row {sequence.row}: the completion must have a token of its own, got none")
         yield _finish(sequence, prompt, completion, missed, before, after)
 
 
@@ -147,8 +145,12 @@ def _finish(
     after: np.ndarray,
 ) -> TokenSequence:
     """Return a sequence with BOS and EOS where they are wanted and not there."""
-    if len(before) and not (len(prompt) and prompt[0] == before[0]):
+    if len(before) and not len(prompt) and np.array_equal(completion[:1], before):
+        completion = completion[1:]  # BOS is written in the text of the completion
+    if len(before) and not np.array_equal(prompt[:1], before):
         prompt = np.concatenate((before, prompt))
+    if len(completion) == 0:
+        raise ValueError(f"row {sequence.row}: the completion must have a token of its own, got none")
     if len(after) and completion[-1] != after[0]:
         completion = np.concatenate((completion, after))
     if len(prompt) == 0:
@@ -162,9 +164,9 @@ def _finish(
 
 def _special_ids(tokenizer: "PreTrainedTokenizerBase") -> tuple[np.ndarray, np.ndarray]:
     """Return what comes before and after plain text: BOS if the tokenizer adds it to a text, and EOS."""
-    first = tokenizer("a", verbose=False)["input_ids"][0]
-    bos = [first] if first == tokenizer.bos_token_id else []
-    return np.array(bos, dtype=np.int32), np.array([tokenizer.eos_token_id], dtype=np.int32)
+    bos = [tokenizer.bos_token_id]
+    first = bos if tokenizer("a", verbose=False)["input_ids"][:1] == bos else []
+    return np.array(first, dtype=np.int32), np.array([tokenizer.eos_token_id], dtype=np.int32)
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[np.ndarray]:

@@ -310,6 +310,12 @@ def test_single_responses_for_a_method_of_pairs():
         load_examples([_GOOD], _TOY, DataConfig(), pairs=True)
 
 
+def test_a_completion_of_bos_alone(toy_llama):
+    row = {"prompt": "", "completion": "<|begin_of_text|>", "label": True}
+    with pytest.raises(ValueError, match="row 0: the completion must have a token of its own, got none"):
+        load_examples([row], toy_llama, DataConfig())
+
+
 @pytest.mark.parametrize("policy", ["prompt_left", "completion_right"])
 def test_log_probabilities_of_a_row_that_is_cut(policy):
     rows = [{**_GOOD, "ref_logps": -1.0}] * 10 + [

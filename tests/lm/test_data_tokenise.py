@@ -89,6 +89,7 @@ def test_too_many_such_rows_are_an_error_and_those_within_the_threshold_are_not(
         (_WITH_BOS, "<bos>b", "a<eos>", "<bos>", ["a", "<eos>"]),
         (_PLAIN, "<bos>b", "a<eos>", "<bos>", ["a", "<eos>"]),
         (_WITH_BOS, "", "a", "<bos>", ["a", "<eos>"]),
+        (_WITH_BOS, "", "<bos>a", "<bos>", ["a", "<eos>"]),
         (_PLAIN, "b<eos>", "a<eos>b", "b", ["a", "<eos>", "b", "<eos>"]),
     ],
 )
