@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from lm.adapters import add_adapter, check_adapter, load_adapter
@@ -151,7 +152,7 @@ def load_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: 
     PreTrainedModel or PeftModel
         On the CPU. Weights in float32 when all of them are trained, since steps of a learning rate such as 5e-7 are
         lost in the rounding of half precision (computing in bfloat16 is `bf16: true`); with LoRA the frozen weights
-        are in bfloat16 and the adapter is in float32.
+        are in bfloat16 and the adapter is in float32. DeepSpeed trains bfloat16 weights by a copy in float32.
 
     Raises
     ------
@@ -166,6 +167,12 @@ def load_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: 
     ['torch.float32']
     """
     config = load_config(model, tokenizer)
+    if _dtype_name(model) == "bfloat16" and not model.lora_rank and not is_deepspeed_zero3_enabled():
+        warnings.warn(
+            "all weights are trained in bfloat16: steps below 1/256 of a weight are lost; leave model_dtype out and "
+            "set bf16 for float32 weights that compute in bfloat16",
+            stacklevel=2,
+        )
     return add_adapter(_load_weights(model.model, model, config, tokenizer), model, seed)
 
 
@@ -288,12 +295,6 @@ def _check_options(model: ModelConfig) -> None:
         raise ValueError(
             "model_dtype must be float32 or bfloat16 where all weights are trained, got float16: its small gradients "
             "vanish and fp16 mixed precision refuses it; leave model_dtype out and set bf16 or fp16"
-        )
-    if model.model_dtype == "bfloat16":
-        warnings.warn(
-            "all weights are trained in bfloat16: steps below 1/256 of a weight are lost; leave model_dtype out and "
-            "set bf16 for float32 weights that compute in bfloat16",
-            stacklevel=3,
         )
 
 

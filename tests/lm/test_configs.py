@@ -111,7 +111,9 @@ def test_large_runs_have_the_authors_setting(name, ratio_config):
     config = ratio_config(settings)
     assert (config.alpha, config.learning_rate, config.num_train_epochs) == (0.39, 5e-7, 1)
     assert config.per_device_train_batch_size * config.gradient_accumulation_steps == 16
-    assert config.bf16 and settings.model.lora_rank == 0 and settings.model.model_dtype == "float32"
+    assert config.bf16 and settings.model.lora_rank == 0
+    # DeepSpeed keeps the float32 weights itself.
+    assert settings.model.model_dtype == ("bfloat16" if "deepspeed" in settings.ratio else "float32")
 
 
 @pytest.mark.parametrize("name", LARGE)
