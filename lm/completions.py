@@ -20,6 +20,7 @@ from transformers import (
 from lm.examples import ExampleSet
 from lm.files import replacing, write_json
 from lm.scoring import evaluating
+from lm.settings import MethodConfig
 
 __all__ = ["SampleCompletions", "check_temperature", "distinct_prompts", "sample_completions", "write_alpaca"]
 
@@ -159,26 +160,16 @@ class SampleCompletions(TrainerCallback):
         The model's tokenizer.
     examples : ExampleSet
         The held-out set.
-    count : int
-        How many prompts, the first distinct ones.
-    max_new_tokens : int
-        Longest completion.
-    temperature : float
-        As in `sample_completions`.
+    config : MethodConfig
+        How many prompts, the first distinct ones; longest completion, and temperature.
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        examples: ExampleSet,
-        count: int,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, examples: ExampleSet, config: MethodConfig) -> None:
         self._tokenizer = tokenizer
-        self._prompts = [examples.prompt_ids[place] for place in distinct_prompts(examples)[:count]]
-        self._max_new_tokens = max_new_tokens
-        self._temperature = check_temperature(temperature)
+        self._prompts = [examples.prompt_ids[i] for i in distinct_prompts(examples)[: config.sample_completions]]
+        self._max_new_tokens = config.sample_new_tokens
+        self._temperature = check_temperature(config.sample_temperature)
+        self._last_step = -1
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -194,7 +185,10 @@ class SampleCompletions(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
-        """Sample in all processes, as models may be split among them; the first one writes."""
+        """Sample in all processes, as models may be split among them; the first one writes. Once a step is enough."""
+        if state.global_step == self._last_step:
+            return
+        self._last_step = state.global_step
         completions = sample_completions(
             model,
             self._tokenizer,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
+from transformers import EvalPrediction
 
 from lm.data.layout import aligned
 from lm.examples import ExampleSet
@@ -105,24 +106,39 @@ def estimates(
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 
-def trainer_estimates(trainer: "RatioTrainer") -> dict[str, Estimate]:
-    """Estimate on the held-out set of a trainer, in all its processes; they must ask together.
+def trainer_estimates(trainer: "RatioTrainer") -> tuple[dict[str, float], dict[str, Estimate]]:
+    """Evaluate a trainer once, for its metrics and for estimates with standard errors.
 
     Parameters
     ----------
     trainer : RatioTrainer
-        With one held-out set.
+        With one held-out set; all its processes must ask together.
 
     Returns
     -------
-    dict of str to Estimate
+    metrics : dict of str to float
+        What `RatioTrainer.evaluate` returns.
+    found : dict of str to Estimate
         As `estimates`.
     """
-    with trainer.log_ratios.heads(trainer.model):
-        loop = trainer.evaluation_loop(trainer.get_eval_dataloader(), "held-out set", metric_key_prefix="eval")
-    values = np.asarray(loop.predictions, dtype=np.float64).reshape(-1, 4)
+    seen: list[EvalPrediction] = []
+    summarise = trainer.compute_metrics
+
+    def keeping(prediction: EvalPrediction) -> dict[str, float]:
+        seen.append(prediction)
+        return summarise(prediction)
+
+    trainer.compute_metrics = keeping
+    try:
+        metrics = trainer.evaluate()
+    finally:
+        trainer.compute_metrics = summarise
+    predictions = seen[0].predictions  # with eval_do_concat_batches off a list of batches
+    values = np.concatenate(predictions if isinstance(predictions, list) else [predictions])
+    values = values.astype(np.float64).reshape(-1, 4)
     has_reference = trainer.method.reference != "none" or trainer.eval_dataset.reference_log_probs is not None
-    return estimates(trainer.objective, trainer.eval_dataset, values[:, 1], values[:, 0] if has_reference else None)
+    found = estimates(trainer.objective, trainer.eval_dataset, values[:, 1], values[:, 0] if has_reference else None)
+    return metrics, found
 
 
 def table(found: Mapping[str, Estimate]) -> str:

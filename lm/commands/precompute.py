@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-
 from transformers.utils import logging
 
 from lm.collate import Collator

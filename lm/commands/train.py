@@ -8,9 +8,12 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from lm.completions import SampleCompletions
 from lm.config import RatioConfig, make_ratio_config
 from lm.data import Tokenised, load_examples
+from lm.evaluation import trainer_estimates
 from lm.loading import load_config, load_model, load_reference, load_tokenizer
+from lm.model_card import model_card, write_model_card
 from lm.objective import Resolved, prepare_examples
 from lm.options import Settings, load_settings, ratio_arguments, save_settings
 from lm.resume import STATE_FILE, last_checkpoint
@@ -135,6 +138,9 @@ def _trainer(
     reference = None
     if config.reference_model is not None:
         reference = load_reference(settings.model, tokenizer, config.reference_model)
+    callbacks = []
+    if config.sample_completions:
+        callbacks = [SampleCompletions(tokenizer, data["eval"].examples, config)]
     return RatioTrainer(
         model,
         config,
@@ -142,6 +148,7 @@ def _trainer(
         eval_dataset=data["eval"].examples if "eval" in data else None,
         processing_class=tokenizer,
         reference_model=reference,
+        callbacks=callbacks,
     )
 
 
@@ -160,8 +167,13 @@ def _run(trainer: RatioTrainer, resume: str | None) -> None:
 
 def _finish(trainer: RatioTrainer, settings: Settings, data: dict[str, Tokenised]) -> None:
     """Evaluate the trained model, and save it with its tokenizer, results and model card."""
-    results = trainer.evaluate() if "eval" in data else {}
-    if results:
-        trainer.save_metrics("eval", results)
+    results = {}
+    if "eval" in data:
+        metrics, results = trainer_estimates(trainer)
+        trainer.save_metrics("eval", metrics)
     trainer.save_state()
     trainer.save_model()
+    if trainer.is_world_process_zero():
+        reports = {part: tokenised.report for part, tokenised in data.items()}
+        card = model_card(settings.model, trainer.args, trainer.resolved, reports, results, trainer.state.global_step)
+        write_model_card(trainer.args.output_dir, card)
