@@ -12,7 +12,7 @@ from torch import nn
 from lm.config import RatioConfig
 from lm.output_head import LogProbHead
 
-__all__ = ["LogRatios"]
+__all__ = ["LogRatios", "on_device"]
 
 
 class LogRatios:
@@ -119,3 +119,30 @@ class LogRatios:
                         reference = head.sequence_log_probs(model, batch)
             log_probs = head.sequence_log_probs(model, batch)
         return log_probs if reference is None else log_probs - reference, log_probs
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Have a model on a device for a while; before FSDP has wrapped it, it may lie elsewhere.
+
+    Parameters
+    ----------
+    model : Module
+        The model; one without storage (meta) is left alone.
+    device : torch.device
+        Where it is to be.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    home = next(model.parameters()).device
+    if home.type in ("meta", device.type):
+        yield
+        return
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(home)

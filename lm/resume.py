@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from lm.examples import ExampleSet
+from lm.files import write_json
 
 if TYPE_CHECKING:
     from lm.trainer import RatioTrainer
@@ -135,11 +135,7 @@ def write_state(folder: str | Path, state: Mapping[str, Any]) -> None:
     state : mapping
         Values that JSON holds.
     """
-    target = Path(folder) / STATE_FILE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_suffix(".part")
-    draft.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, target)
+    write_json(Path(folder) / STATE_FILE, state)
 
 
 def read_state(checkpoint: str | Path) -> dict[str, Any]:

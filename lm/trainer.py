@@ -15,9 +15,10 @@ from lm.collate import Collator
 from lm.config import RatioConfig
 from lm.examples import ExampleSet
 from lm.guards import StartCheck, check_setting, check_tokens
-from lm.log_ratios import LogRatios
+from lm.log_ratios import LogRatios, on_device
 from lm.metrics import MetricSums, batch_sums, set_metrics, summarise, token_sums
 from lm.objective import Objective, Resolved, prepare_examples
+from lm.reference import with_reference
 from lm.resume import check_same, describe_run, last_checkpoint, read_state, write_state
 from lm.windows import mark_repeats, without_repeats
 
@@ -67,9 +68,9 @@ class RatioTrainer(Trainer):
     >>> import numpy as np
     >>> from lm.tiny_models import tiny_qwen2
     >>> ids = [np.array([5, 6], dtype=np.int32), np.array([7], dtype=np.int32)]
-    >>> data = ExampleSet(ids, ids, np.array([True, False]), np.array([0, 1]), reference_log_probs=np.zeros(2))
+    >>> data = ExampleSet(ids, ids, np.array([True, False]), np.array([0, 1]))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     args = RatioConfig(output_dir=folder, use_cpu=True)
+    ...     args = RatioConfig(output_dir=folder, use_cpu=True, disable_tqdm=True)
     ...     trainer = RatioTrainer(tiny_qwen2(vocabulary=10, hidden_size=8, layers=1), args, data)
     >>> trainer.resolved.alpha
     0.5
@@ -124,14 +125,12 @@ class RatioTrainer(Trainer):
         check_tokens(examples, self.model)
         prepared, resolved = prepare_examples(examples, self.args, self.args.seed, alpha)
         kind = self.method.reference
-        if kind == "precomputed" and prepared.reference_log_probs is None:
-            from lm.reference import with_reference  # not needed where the data has its own
-
-            prepared = with_reference(
-                prepared, self.args, self.model, self.log_ratios.reference_model, self.data_collator
-            )
-        elif kind in ("frozen", "adapter_off") and prepared.reference_log_probs is not None:
+        if kind in ("frozen", "adapter_off") and prepared.reference_log_probs is not None:
             raise ValueError(f"reference must be precomputed for data with reference log-probabilities, got {kind!r}")
+        if kind == "precomputed":
+            given = self.log_ratios.reference_model
+            with on_device(self.model if given is None else given, self.args.device):
+                prepared = with_reference(prepared, self.args, self.model, given, self.data_collator)
         return prepared, resolved
 
     @property

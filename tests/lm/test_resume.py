@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from lm.config import RatioConfig
+from lm.examples import ExampleSet
 from lm.resume import STATE_FILE, check_same, data_fingerprints, last_checkpoint, model_fingerprint, read_state
 from lm.tiny_models import tiny_qwen2
 from lm.trainer import RatioTrainer
@@ -188,6 +189,11 @@ def test_fingerprints_tell_every_column_apart():
     # The same tokens, divided otherwise into prompt and completion.
     moved = [np.concatenate([p, c[:1]]) for p, c in zip(data.prompt_ids, data.completion_ids, strict=True)]
     cut = [np.concatenate([c[1:], [4]]).astype(np.int32) for c in data.completion_ids]
+    # The same tokens in the same order, divided otherwise among the examples.
+    short = [np.array(ids, dtype=np.int32) for ids in ([5, 6], [7], [5], [6, 7])]
+    last = [np.array([4], dtype=np.int32)] * 2
+    one, other = (ExampleSet(ids, last, np.array([True, False]), np.arange(2)) for ids in (short[:2], short[2:]))
+    assert data_fingerprints(one)["data"] != data_fingerprints(other)["data"]
     variants = {
         "data": [
             dataclasses.replace(data, preferred=~data.preferred),

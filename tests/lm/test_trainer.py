@@ -16,6 +16,7 @@ from lm.callbacks import NonFiniteLossError
 from lm.collate import Collator
 from lm.config import RatioConfig
 from lm.method import METHODS, PAIR_METHODS
+from lm.objective import mismatched_examples
 from lm.output_head import LogProbHead
 from lm.tiny_models import tiny_qwen2
 from lm.trainer import RatioTrainer
@@ -54,11 +55,13 @@ def with_reference(examples, model=None):
 def adapted():
     """Return the model with a LoRA adapter that does nothing yet, every time anew."""
 
-    def maker():
+    def maker(dropout=0.0):
         torch.manual_seed(0)
         with warnings.catch_warnings():  # peft 0.21 asks for a property that transformers 5.23 has renamed
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            return get_peft_model(model_of(), LoraConfig(r=4, lora_alpha=32, target_modules="all-linear"))
+            return get_peft_model(
+                model_of(), LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", lora_dropout=dropout)
+            )
 
     return maker
 
@@ -82,6 +85,13 @@ def make(tmp_path):
 def weights_of(trainer):
     """Return all weights in one vector."""
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def move_reference(trainer, distance, sequence=slice(None)):
+    """Add to reference log-probabilities that the trainer has accepted already."""
+    reference = trainer.train_dataset.reference_log_probs.copy()
+    reference[sequence] += np.float32(distance)
+    trainer.train_dataset = dataclasses.replace(trainer.train_dataset, reference_log_probs=reference)
 
 
 def logged(trainer, name="loss"):
@@ -132,15 +142,22 @@ def test_accumulation_is_exact(make, method, examples):
     assert logged(small, "num_tokens") == logged(large, "num_tokens")
 
 
-def test_a_logged_loss_is_the_mean_over_examples_since_the_last(make):
-    data = with_reference(toy_examples(10))
+@pytest.mark.parametrize(("interval", "intervals"), [(1, [(0, 4), (4, 8), (8, 10)]), (3, [(0, 10)])])
+def test_a_logged_loss_is_the_mean_over_examples_since_the_last(make, interval, intervals):
     trainer = make(
-        data, per_device_train_batch_size=4, num_train_epochs=1, max_steps=-1, logging_steps=3, learning_rate=1e-9
+        with_reference(toy_examples(10)),
+        per_device_train_batch_size=4,
+        num_train_epochs=1,
+        max_steps=-1,
+        logging_steps=interval,
+        train_sampling_strategy="sequential",
+        learning_rate=1e-9,  # log-ratios stay 0
     )
-    trainer.train()  # batches of 4, 4 and 2: a mean of means would weigh the last two examples twice
+    trainer.train()
     prepared = trainer.train_dataset
-    losses = theory.rdro_losses(np.zeros(10), prepared.preferred, trainer.resolved.alpha)
-    assert logged(trainer)[0] == pytest.approx((prepared.weights * losses).mean(), abs=1e-6)
+    losses = prepared.weights * theory.rdro_losses(np.zeros(10), prepared.preferred, trainer.resolved.alpha)
+    # Batches of 4, 4 and 2: over all of them a mean of means would weigh the last two examples twice.
+    assert logged(trainer) == pytest.approx([losses[low:high].mean() for low, high in intervals], abs=1e-6)
 
 
 def test_gradients_are_those_of_theory_with_weights_and_alpha_of_each_example(make):
@@ -220,15 +237,22 @@ def test_a_trained_adapter_is_no_start(make, adapted):
         make(toy_examples(16), model=model, reference="adapter_off").train()
 
 
-def test_ktos_reference_point_is_not_differentiated_and_mismatched(make):
-    plain = toy_examples(10)
-    trainer = make(plain, method="kto", reference="frozen", reference_model=model_of(seed=3), check_start=False)
-    batch = Collator(0)([trainer.train_dataset[i] for i in range(10)])
-    loss, outputs = trainer.compute_loss(trainer.model, batch, return_outputs=True)
-    u = outputs["log_ratios"].detach().double().numpy()
-    assert u[1::2].mean() != pytest.approx(u[::2].mean(), abs=1e-3)
-    expected = theory.kto_losses(u[::2], plain.preferred, 0.1, max(0.0, u[1::2].mean()))
-    assert loss.item() == pytest.approx((trainer.train_dataset.weights[::2] * expected).mean(), rel=1e-5)
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_ktos_reference_point_is_of_mismatched_completions_and_not_negative(make, shift):
+    doubled = mismatched_examples(toy_examples(10))
+    offset = np.where(np.arange(20) % 2 == 1, -shift, 0.0)
+    reference = log_probs_of(model_of(), doubled) + offset
+    trainer = make(
+        dataclasses.replace(doubled, reference_log_probs=reference.astype(np.float32)),
+        method="kto",
+        check_start=False,
+        per_device_train_batch_size=10,
+    )
+    trainer.train()
+    first = trainer.train_dataset.preferred[::2]
+    expected = theory.kto_losses(np.zeros(10), first, 0.1, max(0.0, shift))
+    assert logged(trainer)[0] == pytest.approx((trainer.train_dataset.weights[::2] * expected).mean(), abs=1e-6)
+    assert logged(trainer, "kl")[0] == pytest.approx(max(0.0, shift), abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["sft", "rdro", "ddro", "kto", "dpo"])
@@ -294,11 +318,11 @@ def test_evaluation_during_training_leaves_training_alone(make):
     assert logged(quiet) == logged(watched) and len(logged(watched, "eval_loss")) == 3
 
 
-def beyond_domain(row=5):
+def beyond_domain(row=5, distance=50.0):
     """Return examples of which one is far beyond ddro's domain."""
     data = with_reference(toy_examples(12))
     reference = data.reference_log_probs.copy()
-    reference[row] -= 50.0
+    reference[row] -= distance
     return dataclasses.replace(data, reference_log_probs=reference), row
 
 
@@ -317,12 +341,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(make):
     assert torch.equal(weights_of(trainer), start)
 
 
-def test_skipped_rows_have_no_weight_and_no_gradient(make):
-    data, row = beyond_domain()
+@pytest.mark.parametrize("options", [{"method": "ddro"}, {"generator": "kl"}])  # e^200 is no float32, nor is its slope
+def test_skipped_rows_have_no_weight_and_no_gradient(make, options):
+    data, row = beyond_domain(distance=200.0)
     own = np.ones(12)
     own[row] = 0.0
     harmless = dataclasses.replace(with_reference(toy_examples(12)), weights=own)
-    settings = {"method": "ddro", "check_start": False, "per_device_train_batch_size": 12}
+    settings = {"check_start": False, "per_device_train_batch_size": 12, **options}
     skipping = make(data, on_nonfinite="skip", **settings)
     without = make(harmless, **settings)
     for trainer in (skipping, without):
@@ -351,10 +376,8 @@ def test_nan_is_never_skipped(make, method, policy):
         rows = data.rows
     else:
         data = with_reference(toy_examples(12, pairs=method == "dpo"))
-        reference = data.reference_log_probs.copy()
-        reference[3] = math.nan
-        data = dataclasses.replace(data, reference_log_probs=reference)
         trainer = make(data, method=method, on_nonfinite=policy, check_start=False)
+        move_reference(trainer, math.nan, 3)
         rows = data.rows[3:4]
     trainer.args.per_device_train_batch_size = trainer._train_batch_size = 12
     with pytest.raises(NonFiniteLossError) as caught:
@@ -365,27 +388,25 @@ def test_nan_is_never_skipped(make, method, policy):
 @pytest.mark.parametrize("scale", [-1e4, 1e4])
 @pytest.mark.parametrize("method", ["rdro", "ddro", "kto", "dpo"])
 def test_huge_log_ratios_have_finite_losses_and_gradients(make, method, scale):
-    data = with_reference(toy_examples(8, pairs=method == "dpo"))
-    data = dataclasses.replace(data, reference_log_probs=data.reference_log_probs - scale)
-    if method == "kto":
-        data = toy_examples(8)
-        trainer = make(data, method="kto", reference="frozen", check_start=False)
-        trainer.train_dataset = dataclasses.replace(
-            trainer.train_dataset, reference_log_probs=log_probs_of(model_of(), trainer.train_dataset) - scale
-        )
-    else:
-        options = {"beyond_domain": "extend"} if method == "ddro" else {}
-        trainer = make(data, method=method, check_start=False, **options)
+    plain = toy_examples(8, pairs=method == "dpo")
+    data = with_reference(mismatched_examples(plain) if method == "kto" else plain)
+    options = {"beyond_domain": "extend"} if method == "ddro" else {}
+    trainer = make(data, method=method, check_start=False, **options)
+    move_reference(trainer, -scale)
     trainer.train()
+    assert logged(trainer, "logratio/max_abs")[0] == pytest.approx(1e4, abs=1.0)
     assert weights_of(trainer).isfinite().all() and math.isfinite(logged(trainer)[0])
 
 
-def test_the_start_is_checked_and_moves_no_random_state(make):
+def test_the_start_is_checked_and_moves_no_random_state(make, adapted):
     data = with_reference(toy_examples(12))
-    checked, unchecked = (make(data, check_start=on, max_steps=3) for on in (True, False))
-    for trainer in (checked, unchecked):
+    # With a new adapter dropout changes nothing at the start, and everything later.
+    ends = []
+    for check in (True, False):
+        trainer = make(data, adapted(dropout=0.5), check_start=check, max_steps=3)
         trainer.train()
-    assert torch.equal(weights_of(checked), weights_of(unchecked))
+        ends.append(weights_of(trainer))
+    assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("cause", ["dropout", "reference", "row", "nan"])
@@ -397,9 +418,11 @@ def test_a_start_that_is_not_the_reference_is_refused(make, cause):
     elif cause == "reference":
         reference = log_probs_of(model_of(seed=1), data)
     else:
-        reference[0] += {"row": 1e-2, "nan": math.nan}[cause]
+        reference[0] -= 1e-2
     data = dataclasses.replace(data, reference_log_probs=reference)
     trainer = make(data, model=model, per_device_train_batch_size=24)
+    if cause == "nan":
+        move_reference(trainer, math.nan, 0)
     start = weights_of(trainer)
     with pytest.raises(ValueError, match=r"training must start from the reference.*usual causes: dropout"):
         trainer.train()
