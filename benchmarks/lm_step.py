@@ -1,0 +1,249 @@
+"""Time and memory of a training step with the RDRO objective, against the same objective on `trl`'s KTO trainer.
+
+Both train the same tiny Qwen2 with the vocabulary of Qwen2.5 on the same rows with the same learning rate, each in a
+process of its own. The peer runs as trl sets it up (reference model at every step, bfloat16, checkpointing), with its
+reference log-probabilities precomputed, and as lean as its options allow: precomputed, float32, no checkpointing, and
+no forward pass for KTO's reference point, which RDRO does not need. The first step, which warms up, is left out. CPU
+seconds are given too: they suffer less from others on the machine. Losses are compared on short rows, where sums in
+float32 carry six digits.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from support.child import machine, peak_mebibytes, report, run_child
+
+VOCABULARY, WIDTH, LAYERS = 151_936, 128, 2
+ROWS, PROMPT, COMPLETION = 8, 64, 320
+ALPHA = 0.39
+END, PADDING = 0, 1
+COMMON = {
+    "use_cpu": True,
+    "per_device_train_batch_size": ROWS,
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "constant",
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+PEERS: dict[str, dict[str, Any]] = {
+    "trl": {},
+    "trl, precomputed": {"precompute_ref_log_probs": True},
+    "trl, lean": {
+        "precompute_ref_log_probs": True,
+        "loss_type": "apo_zero_unpaired",
+        "bf16": False,
+        "gradient_checkpointing": False,
+    },
+}
+OURS: dict[str, dict[str, Any]] = {
+    "relratio": {},
+    "relratio, frozen": {"reference": "frozen"},
+    "relratio, full": {"log_probs": "full"},
+}
+# What relratio takes at most, as a part of the peer.
+TARGETS = {"seconds": {"trl": 0.25, "trl, precomputed": 0.5}, "peak_mebibytes": {"trl": 0.5}}
+
+
+def rows(prompt: int, completion: int) -> list[tuple[list[int], list[int], bool]]:
+    """Return prompts, completions that end with `END`, and labels."""
+    import numpy as np
+
+    rng = np.random.default_rng(20260404)
+    ids = rng.integers(2, VOCABULARY, (ROWS, prompt + completion - 1)).tolist()
+    return [(row[:prompt], [*row[prompt:], END], i % 2 == 0) for i, row in enumerate(ids)]
+
+
+def model() -> Any:
+    """Return the model before training."""
+    from lm.tiny_models import tiny_qwen2
+
+    return tiny_qwen2(VOCABULARY, WIDTH, LAYERS, eos_token_id=END, pad_token_id=PADDING)
+
+
+def our_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clock: Any, **settings: Any) -> Any:
+    """Return our trainer on some rows."""
+    import numpy as np
+
+    from lm import RatioConfig, RatioTrainer
+    from lm.examples import ExampleSet
+
+    prompts, completions, labels = zip(*data, strict=True)
+    examples = ExampleSet(
+        [np.array(ids, dtype=np.int32) for ids in prompts],
+        [np.array(ids, dtype=np.int32) for ids in completions],
+        np.array(labels),
+        np.arange(len(labels)),
+    )
+    args = RatioConfig(folder, method="rdro", alpha=ALPHA, weighting="pooled", **COMMON, **settings)
+    return RatioTrainer(model(), args, examples, callbacks=[clock])
+
+
+def peer_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clock: Any, **settings: Any) -> Any:
+    """Return trl's KTO trainer, its loss replaced, on some rows."""
+    import torch
+    from datasets import Dataset
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+    from trl import KTOConfig, KTOTrainer
+
+    from theory import rdro_losses
+
+    class RelativeRatioTrainer(KTOTrainer):
+        """All of trl's step, its forward passes and metrics too, but the loss that it returns."""
+
+        def _compute_loss(self, policy: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool) -> torch.Tensor:
+            seen: dict[str, torch.Tensor] = {}
+            models = {"policy": policy} | ({} if self.ref_model is None else {"reference": self.ref_model})
+            hooks = [
+                each.register_forward_hook(lambda _, __, output, name=name: seen.update({name: output.log_probs}))
+                for name, each in models.items()
+            ]
+            super()._compute_loss(policy, inputs, return_outputs)
+            for hook in hooks:
+                hook.remove()
+            reference = inputs["ref_logps"] if self.precompute_ref_logps else seen["reference"].sum(dim=1)
+            return rdro_losses(seen["policy"].sum(dim=1) - reference, inputs["label"], ALPHA).mean()
+
+    words = ["<end>", "<pad>", *(f"w{i}" for i in range(2, VOCABULARY))]
+    splitter = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
+    splitter.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitter, eos_token="<end>", pad_token="<pad>")
+    columns = [
+        {
+            "prompt": " ".join(words[i] for i in prompt),
+            "completion": " " + " ".join(words[i] for i in completion),
+            "label": label,
+        }
+        for prompt, completion, label in data
+    ]
+    policy = model()
+    policy.save_pretrained(folder)  # from where trl loads its reference
+    policy.config._name_or_path = folder
+    args = KTOConfig(folder, **COMMON, **settings)
+    trainer = RelativeRatioTrainer(
+        policy, args=args, train_dataset=Dataset.from_list(columns), processing_class=tokenizer, callbacks=[clock]
+    )
+    for row, (prompt, completion, _) in zip(trainer.train_dataset, data, strict=True):
+        if row["prompt_ids"] + row["completion_ids"] != prompt + completion:
+            raise SystemExit("trl must see the same tokens")
+    return trainer
+
+
+def train(kind: str, steps: int, short: bool) -> dict[str, Any]:
+    """Return what a run of some steps took, and its losses."""
+    import accelerate  # noqa: F401 - part of both, and of the memory before
+    import datasets  # noqa: F401
+    import torch  # noqa: F401
+    from transformers import TrainerCallback
+    from transformers.trainer import Trainer  # noqa: F401
+
+    class Clock(TrainerCallback):
+        """Takes the time of each step."""
+
+        def __init__(self) -> None:
+            self.steps: list[tuple[float, float]] = []
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.began = (time.perf_counter(), time.process_time())
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.steps.append((time.perf_counter() - self.began[0], time.process_time() - self.began[1]))
+
+    clock, data = Clock(), rows(8, 16) if short else rows(PROMPT, COMPLETION)
+    before = peak_mebibytes()
+    with tempfile.TemporaryDirectory() as folder:
+        maker, settings = (peer_trainer, PEERS[kind]) if kind in PEERS else (our_trainer, OURS[kind])
+        trainer = maker(data, folder, clock, max_steps=steps, **settings)
+        trainer.train()
+    return {
+        "seconds": [wall for wall, _ in clock.steps],
+        "cpu_seconds": [cpu for _, cpu in clock.steps],
+        "peak_mebibytes": peak_mebibytes() - before,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+    }
+
+
+def compare(kinds: list[str], steps: int, threads: int) -> dict[str, dict[str, Any]]:
+    """Return time, memory and losses of each kind."""
+    table = {}
+    for kind in kinds:
+        run = run_child(__file__, "--child", kind, "--steps", steps, threads=threads)
+        seconds = statistics.median(run["seconds"][1:])
+        table[kind] = run | {
+            "median_seconds": seconds,
+            "median_cpu_seconds": statistics.median(run["cpu_seconds"][1:]),
+            "tokens_per_second": ROWS * (PROMPT + COMPLETION) / seconds,
+        }
+    return table
+
+
+def loss_difference(threads: int) -> tuple[float, list[float]]:
+    """Return the largest difference of the losses of both trainers over a short training, and ours."""
+    ours, peer = (
+        run_child(__file__, "--child", kind, "--short", "--steps", 4, threads=threads)["losses"]
+        for kind in ("relratio", "trl, lean")
+    )
+    return max(abs(a - b) for a, b in zip(ours, peer, strict=True)), ours
+
+
+def show(table: dict[str, dict[str, Any]]) -> None:
+    """Print the table and whether targets are met."""
+    ours = table["relratio"]
+    print(f"{'':18} {'s/step':>8} {'CPU s':>8} {'tokens/s':>9} {'peak MiB':>9}   relratio's share: time, CPU, memory")
+    for kind, row in table.items():
+        shares = [ours[name] / row[name] for name in ("median_seconds", "median_cpu_seconds", "peak_mebibytes")]
+        print(
+            f"{kind:18} {row['median_seconds']:8.2f} {row['median_cpu_seconds']:8.2f} {row['tokens_per_second']:9,.0f} "
+            f"{row['peak_mebibytes']:9,.0f}   " + "  ".join(f"{share:5.3f}" for share in shares)
+        )
+    for quantity, targets in TARGETS.items():
+        name = {"seconds": "median_seconds"}.get(quantity, quantity)
+        for kind, target in targets.items():
+            if kind in table:
+                share = ours[name] / table[kind][name]
+                met = "met" if share <= target else "missed"
+                print(f"{quantity} <= {target} of {kind}: {share:.3f}, {met}")
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=3, help="steps of each run, the first one to warm up (default 3)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
+    parser.add_argument("--kinds", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS], help="what to run")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--short", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.steps < 2:
+        parser.error(f"--steps must be at least 2, got {arguments.steps}")
+    if arguments.child:
+        report(train(arguments.child, arguments.steps, arguments.short))
+        return
+    about = machine("torch", "transformers", "trl", "accelerate")
+    print(f"{about['processor']}, {arguments.threads} threads, load {about['load']}, {about['versions']}")
+    print(f"{ROWS} rows of {PROMPT + COMPLETION} tokens, vocabulary {VOCABULARY:,}, width {WIDTH}, {LAYERS} layers")
+    difference, losses = loss_difference(arguments.threads)
+    print(f"largest difference of losses {difference:.1e}; losses {', '.join(f'{loss:.4f}' for loss in losses)}")
+    if difference > 1e-5:
+        raise SystemExit("the losses of both trainers must agree to 1e-5")
+    table = compare(arguments.kinds, arguments.steps, arguments.threads)
+    show(table)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    result = {"machine": about, "load_after": machine()["load"], "threads": arguments.threads, "rows": table}
+    (arguments.output / "lm_step.json").write_text(
+        json.dumps(result | {"loss_difference": difference}, indent=2) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
