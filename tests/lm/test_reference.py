@@ -1,5 +1,7 @@
 """Reference log-probabilities: the same as live ones, whatever order, cache and mode they come from."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -296,3 +298,71 @@ def test_a_key_knows_where_the_completion_begins():
     data = ExampleSet([one, two, one], [two, one, two], np.array([True, False, False]), np.arange(3))
     keys = sequence_keys(data)
     assert keys[0] != keys[1] and keys[0] == keys[2]
+
+
+class Threads:
+    """Threads that stand for processes: each has a rank, and they meet where values are gathered."""
+
+    def __init__(self, monkeypatch, count: int) -> None:
+        self._local = threading.local()
+        self._barrier = threading.Barrier(count, timeout=60)
+        self._values = [None] * count
+        monkeypatch.setattr(reference, "_rank", lambda: self._local.rank)
+        monkeypatch.setattr(reference, "_processes", lambda: count)
+        monkeypatch.setattr(reference, "_gathered", self._gather)
+
+    def _gather(self, value):
+        self._values[self._local.rank] = value
+        self._barrier.wait()
+        values = list(self._values)
+        self._barrier.wait()
+        return values
+
+    def run(self, function) -> list:
+        def work(rank):
+            self._local.rank = rank
+            return function(rank)
+
+        with ThreadPoolExecutor(len(self._values)) as pool:
+            return list(pool.map(work, range(len(self._values))))
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one file system", "one each"])
+def test_processes_share_the_work_and_all_have_all_values(tmp_path, monkeypatch, shared):
+    data, computed, batches = examples(), [], reference.score_batches
+    with_reference(data.select(range(4)), config(tmp_path / "0"), model(), None, Collator(0))
+    monkeypatch.setattr(
+        reference,
+        "score_batches",
+        lambda network, part, *rest: computed.append(len(part)) or batches(network, part, *rest),
+    )
+    threads = Threads(monkeypatch, 3)
+    networks = [model() for _ in range(3)]  # here, as all threads have one generator
+
+    def work(rank):
+        return with_reference(
+            data, config(tmp_path / ("0" if shared else str(rank))), networks[rank], None, Collator(0)
+        )
+
+    for values in (each.reference_log_probs for each in threads.run(work)):
+        np.testing.assert_allclose(values, naive(model(), data), rtol=0, atol=TOLERANCE)
+    assert sorted(computed) == [6, 6, 7]  # of the 23 - 4 that the first process does not find
+    assert np.isfinite(
+        ReferenceCache(tmp_path / "0" / "reference", reference_identity(model())).lookup(sequence_keys(data))
+    ).all()
+
+
+def test_processes_with_different_weights_are_refused_unless_all_is_known(tmp_path, monkeypatch):
+    data = examples(5)
+    threads = Threads(monkeypatch, 2)
+    networks = [model(seed=0), model(seed=1)]
+
+    def work(rank):
+        return with_reference(data, config(tmp_path), networks[rank], None, Collator(0))
+
+    with pytest.raises(ValueError, match=r"every process must hold the whole reference.*5 values are missing"):
+        threads.run(work)
+    values = completion_log_probs(model(), data, Collator(0))
+    ReferenceCache(tmp_path / "reference", reference_identity(model())).save(sequence_keys(data), values)
+    for each in threads.run(work):
+        np.testing.assert_array_equal(each.reference_log_probs, values)
