@@ -126,6 +126,12 @@ def test_a_pair_that_is_cut_on_one_side_counts_once_and_not_if_it_is_dropped():
     assert (report.kept, report.dropped_overlong, report.cut) == (2, 1, 1)
 
 
+def test_a_pair_of_which_one_side_could_be_cut_and_the_other_not_is_dropped():
+    rows = [_pair("c", "d"), {**_pair("c" * 4, "d" * 9), "prompt": "a" * 6}]
+    report = load_examples(rows, _TOY, DataConfig(max_length=8, overlong="prompt_left", **_LOSE_ALL), pairs=True).report
+    assert (report.kept, report.dropped_overlong, report.cut) == (1, 1, 0)
+
+
 def test_columns_stay_with_their_rows_when_rows_are_dropped():
     rows = [
         _pair("c", "d", alpha=0.1, weight=1, chosen_ref_logps=-1.0, rejected_ref_logps=-2.0),
