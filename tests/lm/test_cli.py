@@ -130,6 +130,7 @@ def test_training_leaves_a_model_that_others_load(trained, toy):
     start = torch.load(trained / "training_args.bin", weights_only=False)
     assert (start.method, start.max_steps) == ("rdro", 6)
     assert sorted(path.name for path in trained.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-6"]
+    assert "trained with `rdro` for 6 optimiser steps" in (trained / "README.md").read_text()
     assert 0.0 < yaml.safe_load((trained / "eval_results.json").read_text())["eval_loss"] < 2.0
 
 
