@@ -1,29 +1,37 @@
-"""RatioTrainer: learns with every loss, accumulates exactly, evaluates exactly, and stops where it must."""
+"""RatioTrainer: learns with every loss, accumulates exactly and evaluates exactly."""
 
 import copy
 import dataclasses
 import gc
 import math
-import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 import theory
-from lm.callbacks import NonFiniteLossError
 from lm.collate import Collator
-from lm.config import RatioConfig
 from lm.method import METHODS, PAIR_METHODS
 from lm.objective import mismatched_examples
 from lm.output_head import LogProbHead
-from lm.tiny_models import tiny_qwen2
-from lm.trainer import RatioTrainer
 from tests.lm.toy_examples import VOCABULARY, toy_examples
+from tests.lm.toy_training import (
+    CLOSE,
+    adapted,
+    log_probs_of,
+    logged,
+    make_trainer,
+    model_of,
+    weights_of,
+    with_reference,
+)
 
-# Sums of at most 30 float32 gradients of size 1 in another order: some tens of roundings of 6e-8.
-CLOSE = {"rtol": 0.0, "atol": 5e-6}
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a maker of trainers: ``make(examples, model=..., eval_dataset=..., **settings)``."""
+    return partial(make_trainer, tmp_path)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,71 +40,6 @@ def _imports_are_not_collected():
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-def model_of(**options):
-    """Return the same small model every time."""
-    return tiny_qwen2(VOCABULARY, hidden_size=16, layers=1, **options)
-
-
-def log_probs_of(model, examples):
-    """Return log-probabilities of all sequences from the whole logits, as an oracle."""
-    batch = Collator(pad_token_id=0)([examples[i] for i in range(len(examples))])
-    with LogProbHead(model, mode="full") as head, torch.no_grad():
-        return head.sequence_log_probs(model, batch).numpy()
-
-
-def with_reference(examples, model=None):
-    """Return examples with reference log-probabilities."""
-    return dataclasses.replace(examples, reference_log_probs=log_probs_of(model or model_of(), examples))
-
-
-@pytest.fixture
-def adapted():
-    """Return the model with a LoRA adapter that does nothing yet, every time anew."""
-
-    def maker(dropout=0.0):
-        torch.manual_seed(0)
-        with warnings.catch_warnings():  # peft 0.21 asks for a property that transformers 5.23 has renamed
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            return get_peft_model(
-                model_of(), LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", lora_dropout=dropout)
-            )
-
-    return maker
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Return a maker of trainers: ``make(examples, model=..., eval_dataset=..., **settings)``."""
-
-    def maker(examples, model=None, eval_dataset=None, reference_model=None, learning_rate=0.1, **settings):
-        usual = {"max_steps": 1, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "max_grad_norm": 0.0}
-        args = RatioConfig(output_dir=str(tmp_path), use_cpu=True, **{**usual, **settings})
-        model = model_of() if model is None else model
-        trained = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=learning_rate)
-        still = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
-        return RatioTrainer(model, args, examples, eval_dataset, None, reference_model, None, (optimizer, still))
-
-    return maker
-
-
-def weights_of(trainer):
-    """Return all weights in one vector."""
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-
-
-def move_reference(trainer, distance, sequence=slice(None)):
-    """Add to reference log-probabilities that the trainer has accepted already."""
-    reference = trainer.train_dataset.reference_log_probs.copy()
-    reference[sequence] += np.float32(distance)
-    trainer.train_dataset = dataclasses.replace(trainer.train_dataset, reference_log_probs=reference)
-
-
-def logged(trainer, name="loss"):
-    """Return a metric's values over the run."""
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
 @pytest.mark.parametrize(("method", "padding_free"), [*((m, False) for m in METHODS), ("rdro", True), ("kto", True)])
@@ -212,7 +155,7 @@ def test_references_agree(make):
     )
 
 
-def test_the_reference_is_the_model_without_its_adapter(make, adapted):
+def test_the_reference_is_the_model_without_its_adapter(make):
     data = toy_examples(16)
     settings = {"max_steps": 4, "per_device_train_batch_size": 8}
     off, precomputed = (
@@ -227,16 +170,6 @@ def test_the_reference_is_the_model_without_its_adapter(make, adapted):
         make(data, reference="adapter_off")
 
 
-def test_a_trained_adapter_is_no_start(make, adapted):
-    model = adapted()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.fill_(0.1)
-    with pytest.raises(ValueError, match=r"must start from the reference.*an adapter that is trained already"):
-        make(toy_examples(16), model=model, reference="adapter_off").train()
-
-
 @pytest.mark.parametrize("shift", [-1.0, 1.0])
 def test_ktos_reference_point_is_of_mismatched_completions_and_not_negative(make, shift):
     doubled = mismatched_examples(toy_examples(10))
@@ -245,6 +178,7 @@ def test_ktos_reference_point_is_of_mismatched_completions_and_not_negative(make
     trainer = make(
         dataclasses.replace(doubled, reference_log_probs=reference.astype(np.float32)),
         method="kto",
+        weighting="pooled",  # with balanced weights the loss of log-ratios of 0 is 1/2 whatever the point is
         check_start=False,
         per_device_train_batch_size=10,
     )
@@ -316,152 +250,6 @@ def test_evaluation_during_training_leaves_training_alone(make):
         trainer.train()
     assert torch.equal(weights_of(quiet), weights_of(watched))
     assert logged(quiet) == logged(watched) and len(logged(watched, "eval_loss")) == 3
-
-
-def beyond_domain(row=5, distance=50.0):
-    """Return examples of which one is far beyond ddro's domain."""
-    data = with_reference(toy_examples(12))
-    reference = data.reference_log_probs.copy()
-    reference[row] -= distance
-    return dataclasses.replace(data, reference_log_probs=reference), row
-
-
-def test_a_loss_that_is_not_finite_stops_before_the_step(make):
-    data, row = beyond_domain()
-    trainer = make(data, method="ddro", check_start=False, per_device_train_batch_size=4, gradient_accumulation_steps=3)
-    start = weights_of(trainer)
-    with pytest.raises(
-        NonFiniteLossError, match=r"row 105: loss inf at log-ratio 50 in step 1, which was not"
-    ) as caught:
-        trainer.train()
-    error = caught.value
-    assert isinstance(error, ArithmeticError)
-    assert (error.rows.tolist(), error.step, error.losses.tolist()) == ([100 + row], 1, [math.inf])
-    assert error.log_ratios == pytest.approx([50.0], abs=1e-3)
-    assert torch.equal(weights_of(trainer), start)
-
-
-@pytest.mark.parametrize("options", [{"method": "ddro"}, {"generator": "kl"}])  # e^200 is no float32, nor is its slope
-def test_skipped_rows_have_no_weight_and_no_gradient(make, options):
-    data, row = beyond_domain(distance=200.0)
-    own = np.ones(12)
-    own[row] = 0.0
-    harmless = dataclasses.replace(with_reference(toy_examples(12)), weights=own)
-    settings = {"check_start": False, "per_device_train_batch_size": 12, **options}
-    skipping = make(data, on_nonfinite="skip", **settings)
-    without = make(harmless, **settings)
-    for trainer in (skipping, without):
-        trainer.train()
-    torch.testing.assert_close(weights_of(skipping), weights_of(without), **CLOSE)
-    assert logged(skipping, "nonfinite") == [1.0] and logged(without, "nonfinite") == []
-    assert logged(skipping)[0] == pytest.approx(logged(without)[0], rel=1e-6)
-
-
-@pytest.mark.parametrize("policy", ["raise", "skip"])
-@pytest.mark.parametrize("method", ["rdro", "dpo", "kto"])
-def test_nan_is_never_skipped(make, method, policy):
-    if method == "kto":
-        model, data = model_of(), toy_examples(12)
-        with torch.no_grad():
-            model.lm_head.weight[1] = math.nan
-        trainer = make(
-            data,
-            model=model,
-            reference="frozen",
-            reference_model=model_of(),
-            method="kto",
-            on_nonfinite=policy,
-            check_start=False,
-        )
-        rows = data.rows
-    else:
-        data = with_reference(toy_examples(12, pairs=method == "dpo"))
-        trainer = make(data, method=method, on_nonfinite=policy, check_start=False)
-        move_reference(trainer, math.nan, 3)
-        rows = data.rows[3:4]
-    trainer.args.per_device_train_batch_size = trainer._train_batch_size = 12
-    with pytest.raises(NonFiniteLossError) as caught:
-        trainer.train()
-    assert set(caught.value.rows) == set(rows)
-
-
-@pytest.mark.parametrize("scale", [-1e4, 1e4])
-@pytest.mark.parametrize("method", ["rdro", "ddro", "kto", "dpo"])
-def test_huge_log_ratios_have_finite_losses_and_gradients(make, method, scale):
-    plain = toy_examples(8, pairs=method == "dpo")
-    data = with_reference(mismatched_examples(plain) if method == "kto" else plain)
-    options = {"beyond_domain": "extend"} if method == "ddro" else {}
-    trainer = make(data, method=method, check_start=False, **options)
-    move_reference(trainer, -scale)
-    trainer.train()
-    assert logged(trainer, "logratio/max_abs")[0] == pytest.approx(1e4, abs=1.0)
-    assert weights_of(trainer).isfinite().all() and math.isfinite(logged(trainer)[0])
-
-
-def test_the_start_is_checked_and_moves_no_random_state(make, adapted):
-    data = with_reference(toy_examples(12))
-    # With a new adapter dropout changes nothing at the start, and everything later.
-    ends = []
-    for check in (True, False):
-        trainer = make(data, adapted(dropout=0.5), check_start=check, max_steps=3)
-        trainer.train()
-        ends.append(weights_of(trainer))
-    assert torch.equal(*ends)
-
-
-@pytest.mark.parametrize("cause", ["dropout", "reference", "row", "nan"])
-def test_a_start_that_is_not_the_reference_is_refused(make, cause):
-    data, model = with_reference(toy_examples(12)), model_of()
-    reference = data.reference_log_probs.copy()
-    if cause == "dropout":
-        model = model_of(attention_dropout=0.5)
-    elif cause == "reference":
-        reference = log_probs_of(model_of(seed=1), data)
-    else:
-        reference[0] -= 1e-2
-    data = dataclasses.replace(data, reference_log_probs=reference)
-    trainer = make(data, model=model, per_device_train_batch_size=24)
-    if cause == "nan":
-        move_reference(trainer, math.nan, 0)
-    start = weights_of(trainer)
-    with pytest.raises(ValueError, match=r"training must start from the reference.*usual causes: dropout"):
-        trainer.train()
-    assert torch.equal(weights_of(trainer), start)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy must be random or sequential"),
-        ({"reference": "adapter_off"}, "reference must be precomputed for data with|needs a model with LoRA"),
-        ({"reference": "frozen"}, "reference must be precomputed for data with reference log-probabilities"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(make, settings, message):
-    with pytest.raises(ValueError, match=message):
-        make(with_reference(toy_examples(8)), **settings)
-
-
-def test_a_reference_model_has_no_place_where_the_adapter_is_off(make, adapted):
-    with pytest.raises(ValueError, match="reference_model must be left out with reference 'adapter_off', got one"):
-        make(toy_examples(8), model=adapted(), reference="adapter_off", reference_model=model_of())
-
-
-def test_float16_weights_are_not_scaled(make):
-    with pytest.raises(ValueError, match=r"fp16 needs float32 weights.*got float16 in model.embed_tokens.weight"):
-        make(with_reference(toy_examples(8)), model=model_of().half(), fp16=True)
-
-
-def test_sequences_that_the_model_cannot_hold_are_refused(make):
-    data = toy_examples(8)
-    data.completion_ids[3] = np.array([VOCABULARY], dtype=np.int32)
-    with pytest.raises(ValueError, match=rf"token ids must lie.*\[0, {VOCABULARY}\), got {VOCABULARY} in row 103"):
-        make(data, reference="frozen")
-    data.completion_ids[3] = np.full(30, 4, dtype=np.int32)
-    with pytest.raises(
-        ValueError, match=r"at most the model's 16 positions, got 3\d tokens in row 103; set max_length"
-    ):
-        make(data, model=model_of(max_position_embeddings=16), reference="frozen")
 
 
 def test_the_model_has_its_own_head_back(make):
