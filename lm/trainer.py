@@ -342,6 +342,15 @@ class RatioTrainer(Trainer):
         """Return the metrics of what `prediction_step` returned for every example of a set."""
         return set_metrics(self.objective, prediction, self._has_reference)
 
+    def _get_dataloader(self, *settings: Any, is_training: bool = False, **more: Any) -> DataLoader:
+        """Leave no held-out example out: Trainer drops the last batch of any set if that of the training set goes."""
+        dropped = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = dropped and is_training
+        try:
+            return super()._get_dataloader(*settings, is_training=is_training, **more)
+        finally:
+            self.args.dataloader_drop_last = dropped
+
     def get_test_dataloader(self, test_dataset: ExampleSet) -> DataLoader:
         """Prepare the examples of `predict` first.
 
