@@ -86,6 +86,12 @@ def test_json_holds_the_same_numbers(run):
     assert [row["completion"] for row in found["examples"]][:2] == ["four<|im_end|>\n", "five<|im_end|>\n"]
 
 
+def test_held_out_prompts_that_were_trained_on_are_counted(run):
+    new = {"prompt": [{"role": "user", "content": "3+3?"}], "completion": [{"role": "assistant", "content": "6"}]}
+    status, out, _ = run(_single(2), held_out=[*_single(1), {**new, "label": True}])
+    assert status == 0 and "prompts of eval that train has too: 1\n" in out
+
+
 def test_pairs_stay_pairs_for_dpo(run):
     status, out, _ = run(_pairs(5), "--method", "dpo")
     assert status == 0
