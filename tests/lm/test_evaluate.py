@@ -183,3 +183,16 @@ def test_the_command_reports_writes_and_says_what_to_run(trained, capsys, tmp_pa
 def test_requests_that_cannot_be_met_are_refused(trained, capsys, overrides, message):
     assert main(["evaluate", "--config", "tiny-qwen2", "--output_dir", str(trained), *overrides]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_adapter_is_evaluated_on_its_base(tmp_path, capsys):
+    settings = ["--config", "tiny-qwen2", "--output_dir", str(tmp_path / "run"), "--lora_rank", "2"]
+    settings += ["--method", "kto", "--alpha", "null", "--max_steps", "2", "--model_dtype", "float32"]
+    settings += ["--eval_strategy", "no", "--save_strategy", "no", "--learning_rate", "1e-2"]
+    assert main(["train", *settings]) == 0 and main(["evaluate", *settings]) == 0
+    assert f"pretrained=tiny-qwen2,peft={tmp_path / 'run'},dtype=bfloat16" in capsys.readouterr().out
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())["estimates"]
+    logged = json.loads((tmp_path / "run" / "eval_results.json").read_text())
+    assert abs(found["rewards/chosen"]["value"]) > 0.01  # the adapter is on in the policy and off in the reference
+    for name in ("loss", "rewards/chosen", "kl"):
+        assert found[name]["value"] == pytest.approx(logged[f"eval_{name}"], abs=1e-3)
