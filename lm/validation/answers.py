@@ -17,9 +17,9 @@ READING = {
     "error": "KL in nats and TV: mean ± half the width of t's 95 % interval over repetitions, each with languages, "
     "reference, data and order of its own; differences are paired. Rate and step are those of the method's least loss "
     "on held-out examples, among the rates at which the fewest runs diverged; the whole grid is in summary.parquet.",
-    "stability": "A run diverged when a loss that is not finite stopped it; intervals are exact (Clopper-Pearson). "
-    "Gradients (before clipping) and log-ratios are the largest of each run; beyond log(1/alpha): largest share of a "
-    "batch. Last weights: those before the step that diverged, or of the last step.",
+    "stability": "A run diverged when a loss that is not finite stopped it, after so many steps at the median; "
+    "intervals are exact (Clopper-Pearson). Gradients (before clipping) and log-ratios are the largest of each run; "
+    "beyond log(1/alpha): largest share of a batch. Last weights: those before the step that diverged, or at the end.",
 }
 """How to read the table of each kind of report."""
 
@@ -56,7 +56,8 @@ def chosen_settings(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Choose learning rate and step of each method as its user could: by its own loss on held-out examples.
 
     Among learning rates at which the fewest runs diverged, the rate and step of least mean held-out loss over all
-    repetitions, each of which uses them.
+    repetitions, each of which uses them. Where it is infinite throughout (mle beyond its domain, whose infinite rows
+    training leaves out), the last step at the smallest rate.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def chosen_settings(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     # An infinite loss, of a held-out completion beyond the domain of ddro or mle, is worse than any number.
     means = losses.groupby([*_CELL, "method", *_SETTING], sort=False)["value"].mean().rename("loss").reset_index()
     means = means.merge(diverged.sum().rename("diverged").reset_index())
-    ordered = means.sort_values(["diverged", "loss", *_SETTING], kind="stable")
+    means["left"] = -means["step"]
+    ordered = means.sort_values(["diverged", "loss", "left", "learning_rate"], kind="stable")
     return ordered.groupby([*_CELL, "method"], sort=False).head(1)[[*_CELL, "method", *_SETTING]]
 
 
@@ -125,7 +127,7 @@ def _stability(metrics: pd.DataFrame) -> str:
     """Return what happened over the whole grid of learning rates."""
     rows = [
         [
-            *("world", "method", "rate", "diverged", "95 % interval", "further than reference"),
+            *("world", "method", "rate", "diverged", "95 % interval", "after steps", "further than reference"),
             *("gradient: median", "largest", "largest log-ratio", "beyond log(1/alpha)", "KL(p+|policy), last weights"),
         ]
     ]
@@ -149,6 +151,7 @@ def _stability(metrics: pd.DataFrame) -> str:
             [
                 *place,
                 *(f"{count}/{total}", f"{low:.2f} to {high:.2f}"),
+                _number(own["steps_taken"][own["diverged"] == 1.0].median()),
                 f"{int(own['further_than_reference'].sum())}/{total}",
                 *(_number(gradients.median()), _number(gradients.max())),
                 *(_number(own["largest_log_ratio"].max()), _number(beyond.max())),

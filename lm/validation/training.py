@@ -100,7 +100,7 @@ def train(run: Run, references: Path) -> Outcome:
     if is_enumerable(language):
         target = exact_target(language, run.method, _log_reference_table(run, language, model))
     judge = scorer_of(language, stream(run, "evaluation", run.world.language), target)
-    # The method's target is no matter of the reference, whose distance from p+ stands beside those of all methods.
+    # Before the first step: the reference's own distance from p+ and from what it should be.
     outcome.add(0, judge.preferred(model) | {"kl_mixture": judge.mixture(model)})
     train_set = _data(run, language, model, "data", run.n)
     held_out = _data(run, language, model, "held out", run.held_out)

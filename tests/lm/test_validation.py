@@ -411,12 +411,15 @@ def test_settings_are_chosen_by_the_methods_own_held_out_loss():
             ("a", 0.2, replicate, 10, "held_out_loss", 0.1),  # but one of its runs diverged
             ("b", 0.1, replicate, 10, "held_out_loss", np.inf),
             ("b", 0.2, replicate, 10, "held_out_loss", 7.0),
+            ("c", 0.2, replicate, 10, "held_out_loss", np.inf),
+            ("c", 0.1, replicate, 10, "held_out_loss", np.inf),
+            ("c", 0.1, replicate, 20, "held_out_loss", np.inf),
             ("b", 0.1, replicate, 10, "kl_preferred", 0.0),  # what no user can see plays no role
         ]
     runs = pd.DataFrame(
         [
             {"world": "w", "n": 1, "method": method, "learning_rate": rate, "replicate": r, "status": "ok"}
-            for method in "ab"
+            for method in "abc"
             for rate in (0.1, 0.2)
             for r in (0, 1)
         ]
@@ -425,6 +428,7 @@ def test_settings_are_chosen_by_the_methods_own_held_out_loss():
     chosen = chosen_settings(_metrics(rows), runs).set_index("method")
     assert chosen.loc["a", ["learning_rate", "step"]].tolist() == [0.1, 20]
     assert chosen.loc["b", ["learning_rate", "step"]].tolist() == [0.2, 10]
+    assert chosen.loc["c", ["learning_rate", "step"]].tolist() == [0.1, 20]
 
 
 def test_summary_keeps_diverged_runs_apart():
