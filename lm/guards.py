@@ -141,7 +141,7 @@ class StartCheck(TrainerCallback):
             losses = trainer.objective.losses(log_ratios, batch)
         u = log_ratios.double().cpu().numpy()
         tokens = np.array([len(ids) for example in chosen for ids in example["completion_ids"]])
-        tolerance = start_tolerance(_compute_dtype(trainer), tokens, torch.backends.cuda.matmul.allow_tf32)
+        tolerance = start_tolerance(_compute_dtype(trainer), tokens, _tf32())
         excess = np.nan_to_num(np.abs(u) / tolerance, nan=np.inf)
         worst = int(excess.argmax())
         if excess[worst] > 1.0:
@@ -173,6 +173,12 @@ def _compute_dtype(trainer: "RatioTrainer") -> torch.dtype:
     """Return the floating type of the model's products: that of autocast, or of the weights."""
     autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}
     return autocast.get(trainer.accelerator.mixed_precision) or next(trainer.model.parameters()).dtype
+
+
+def _tf32() -> bool:
+    """Return whether float32 products may be rounded to TF32; torch 2.9 refuses the old question after a new answer."""
+    matmul = torch.backends.cuda.matmul
+    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
 
 
 def _starts_at_ln_2(trainer: "RatioTrainer") -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +139,14 @@ def test_the_start_is_checked_and_moves_no_random_state(make):
         trainer.train()
         ends.append(weights_of(trainer))
     assert torch.equal(*ends)
+
+
+def test_the_start_is_checked_with_tf32_on(make, monkeypatch):
+    # As the setting tf32 leaves it: from torch 2.9 on the older allow_tf32 then raises.
+    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(fp32_precision="tf32"))
+    reference = log_probs_of(model_of(), toy_examples(12)) - np.float32(0.01)  # 32 sqrt(2) / 2^11 = 0.022 is allowed
+    data = dataclasses.replace(toy_examples(12), reference_log_probs=reference)
+    assert make(data).train().global_step == 1
 
 
 @pytest.mark.parametrize("cause", ["dropout", "reference", "row", "nan"])
