@@ -103,7 +103,7 @@ class Resolved:
     Attributes
     ----------
     alpha : float, optional
-        The one alpha of all examples, or None.
+        The one alpha of all examples; None where each has its own or the method has none.
     alpha_range : tuple of float, optional
         Least and greatest alpha of the examples.
     class_weights : tuple of float, optional
@@ -176,7 +176,7 @@ def prepare_examples(
         )
     alphas = _alphas(examples, method, alpha)
     weights, by_class = _weights(examples, method)
-    single = None if alphas is None or alphas.min() != alphas.max() else float(alphas[0])
+    single = None if alphas is None or method.alpha in ("auto_by_prompt", "column") else float(alphas[0])
     prepared = replace(examples, alpha=alphas, weights=weights)
     return prepared, Resolved(
         alpha=single,

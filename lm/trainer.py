@@ -40,7 +40,8 @@ class RatioTrainer(Trainer):
     train_dataset : ExampleSet
         Tokenised examples; alpha and static weights are worked out here (`prepare_examples`).
     eval_dataset : ExampleSet or dict of ExampleSet, optional
-        Held-out examples, weighted by their own class counts, with the training set's alpha.
+        Held-out examples, weighted by their own class counts. A single alpha is the training set's; by prompt or as a
+        column it is their own.
     processing_class : PreTrainedTokenizerBase, optional
         Saved beside the model; its padding token is used.
     reference_model : PreTrainedModel, optional

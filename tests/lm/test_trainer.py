@@ -240,6 +240,16 @@ def test_a_held_out_set_takes_the_training_sets_alpha(make):
     assert set(trainer.eval_dataset.alpha) == {trainer.resolved.alpha}
 
 
+def test_a_held_out_column_alpha_is_its_own(make):
+    policy, settings = model_of(seed=3), {"alpha": "column", "reference": "frozen", "reference_model": model_of()}
+    trainers = [
+        make(toy_examples(8, alpha=np.full(8, 0.3)), policy, toy_examples(9, alpha=np.full(9, alpha)), **settings)
+        for alpha in (0.3, 0.6)
+    ]
+    first, second = (trainer.evaluate()["eval_loss"] for trainer in trainers)
+    assert abs(first - second) > 1e-3
+
+
 def test_evaluation_during_training_leaves_training_alone(make):
     data = with_reference(toy_examples(20))
     settings = {"max_steps": 6, "per_device_train_batch_size": 4, "logging_steps": 2}
