@@ -1,7 +1,6 @@
 """From log-ratios of a batch to losses (all in `theory`), and from a data set to the columns that the losses need."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +13,6 @@ from theory import class_weights, ddro_losses, dpo_losses, ipo_losses, kto_losse
 from theory.checks import FloatArray, check_alpha, check_nonnegative
 
 __all__ = ["Objective", "Resolved", "mismatched_examples", "prepare_examples"]
-
-logger = logging.getLogger(__name__)
 
 _FAR_FROM_SHARE = 0.15
 _EDGE = 1e-12  # stands for a class share of 0 at a prompt, where the other class's weight multiplies no example
@@ -111,6 +108,8 @@ class Resolved:
         prompt or the method has none.
     examples, preferred : int
         Number of examples, and of those whose (first) sequence is preferred.
+    notes : tuple of str
+        What a user should know: an alpha far from the share of preferred examples, prompts of one class.
     """
 
     alpha: float | None
@@ -118,6 +117,7 @@ class Resolved:
     class_weights: tuple[float, float] | None
     examples: int
     preferred: int
+    notes: tuple[str, ...] = ()
 
 
 def prepare_examples(
@@ -184,6 +184,7 @@ def prepare_examples(
         class_weights=by_class,
         examples=len(examples),
         preferred=int(preferred.sum()),
+        notes=tuple(_notes(examples, method)),
     )
 
 
@@ -264,7 +265,6 @@ def _alphas(examples: ExampleSet, method: Method, known: float | None) -> FloatA
     """Return alpha of each sequence, or None for a method without it."""
     if method.alpha is None:
         return None
-    share = examples.preferred.mean()
     if method.alpha == "column":
         if examples.alpha is None:
             raise ValueError("alpha 'column' needs a column alpha in the data, got none")
@@ -273,13 +273,8 @@ def _alphas(examples: ExampleSet, method: Method, known: float | None) -> FloatA
         prompts = _prompt_numbers(examples)
         preferred = np.bincount(prompts, weights=examples.preferred)
         return ((preferred + 0.5) / (np.bincount(prompts) + 1.0))[prompts]
-    if method.alpha == "auto":
-        chosen = float(share) if known is None else known
-    else:
-        chosen = float(method.alpha)
-        if known is None and abs(chosen - share) > _FAR_FROM_SHARE:
-            logger.warning("alpha is %.3g, but the share of preferred examples is %.3g", chosen, share)
-    return np.full(len(examples.preferred), chosen)
+    share = examples.preferred.mean() if known is None else known
+    return np.full(len(examples.preferred), float(share if method.alpha == "auto" else method.alpha))
 
 
 def _weights(examples: ExampleSet, method: Method) -> tuple[FloatArray, tuple[float, float] | None]:
@@ -295,14 +290,24 @@ def _weights(examples: ExampleSet, method: Method) -> tuple[FloatArray, tuple[fl
     if method.weighting == "balanced_by_prompt":
         prompts = _prompt_numbers(examples)
         share = np.bincount(prompts, weights=preferred) / np.bincount(prompts)
-        lone = int(((share == 0) | (share == 1)).sum())
-        if lone:
-            logger.warning("%d of %d prompts have examples of one class only and weigh half", lone, len(share))
         weights = class_weights(np.clip(share, _EDGE, 1.0 - _EDGE)[prompts])
         return own * np.where(preferred, weights.preferred, weights.nonpreferred), None
     weights = class_weights(preferred.mean(), method.weighting)
     up, down = float(weights.preferred), float(weights.nonpreferred)
     return own * np.where(preferred, up, down), (up, down)
+
+
+def _notes(examples: ExampleSet, method: Method) -> Iterator[str]:
+    """Yield what a user should know of a training set."""
+    share = examples.preferred.mean()
+    if not isinstance(method.alpha, str | None) and abs(method.alpha - share) > _FAR_FROM_SHARE:
+        yield f"alpha is {method.alpha:.3g}, but the share of preferred examples is {share:.3g}"
+    if method.weighting == "balanced_by_prompt":
+        prompts = _prompt_numbers(examples)
+        shares = np.bincount(prompts, weights=examples.preferred) / np.bincount(prompts)
+        lone = int(((shares == 0) | (shares == 1)).sum())
+        if lone:
+            yield f"{lone} of {len(shares)} prompts have examples of one class only and weigh half"
 
 
 def _prompt_numbers(examples: ExampleSet) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A `transformers.Trainer` whose loss is a call into `theory.losses`."""
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,8 @@ from lm.resume import check_same, describe_run, last_checkpoint, read_state, wri
 from lm.windows import mark_repeats, without_repeats
 
 __all__ = ["RatioTrainer"]
+
+logger = logging.getLogger(__name__)
 
 
 class RatioTrainer(Trainer):
@@ -105,6 +108,8 @@ class RatioTrainer(Trainer):
         self.method = args.resolved
         self.log_ratios = LogRatios(self.accelerator, args, model, reference_model)
         self.train_dataset, self.resolved = self._prepare_examples(train_dataset)
+        for note in self.resolved.notes:
+            logger.warning(note)
         self.objective = Objective(self.method, self.resolved.alpha)
         if isinstance(eval_dataset, ExampleSet):
             self.eval_dataset = self._held_out(eval_dataset)
@@ -130,9 +135,19 @@ class RatioTrainer(Trainer):
             raise ValueError(f"reference must be precomputed for data with reference log-probabilities, got {kind!r}")
         if kind == "precomputed":
             given = self.log_ratios.reference_model
+            if given is None and prepared.reference_log_probs is None:
+                self._check_model_is_reference()
             with on_device(self.model if given is None else given, self.args.device):
                 prepared = with_reference(prepared, self.args, self.model, given, self.data_collator)
         return prepared, resolved
+
+    def _check_model_is_reference(self) -> None:
+        """Raise if the weights that would stand for the reference have been trained."""
+        if self.state.global_step:
+            raise ValueError(
+                f"the reference must be the model before training, got new examples after {self.state.global_step} "
+                "steps: give them as eval_dataset when the trainer is made, or give a reference_model"
+            )
 
     @property
     def _has_reference(self) -> bool:

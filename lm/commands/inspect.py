@@ -92,6 +92,7 @@ def _resolved_text(method: MethodConfig, resolved: Resolved) -> str:
         lines.append("class weights: preferred {:.4f}, non-preferred {:.4f}".format(*resolved.class_weights))
     elif method.weighting == "balanced_by_prompt":
         lines.append("class weights: by prompt")
+    lines += [f"note: {note}" for note in resolved.notes]
     return "\n".join(lines)
 
 

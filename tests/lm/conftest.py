@@ -1,11 +1,22 @@
 """What tests of language models share: tokenizers, built once, and tiny models, new for every test."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from lm.tokenizers import qwen25_tokenizer, toy_tokenizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_are_not_collected() -> Iterator[None]:
+    """Keep a million imported objects out of the collections of garbage that Trainer asks for, 0.4 s each."""
+    import lm.trainer  # noqa: F401 - with all that trainings import
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """The trainer's loss against theory in NumPy, and its gradients against plain logits, sequence by sequence."""
 
 import copy
-import gc
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -23,14 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is d
 VOCABULARY = 31
 ALPHA = 0.39
 N = 13  # batches of 2: seven micro-batches, the last of one example; windows of four leave a tail of three
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imported_objects_are_not_collected() -> Iterator[None]:
-    """Keep a million imported objects out of the collections of garbage that Trainer asks for: 0.4 s each."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def examples(n=N, width=1, seed=0):

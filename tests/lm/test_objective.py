@@ -13,6 +13,7 @@ from lm.method import METHODS, PAIR_METHODS, resolve_method
 from lm.objective import Objective, mismatched_examples, prepare_examples
 from lm.settings import MethodConfig
 from tests.lm.toy_examples import toy_examples
+from tests.lm.toy_training import make_trainer
 
 
 def _set(prompts, preferred, **columns):
@@ -100,14 +101,13 @@ def test_weights_are_theorys_times_the_datas_own():
         np.testing.assert_array_equal(prepare_examples(data, config)[0].weights, own)
 
 
-def test_weights_by_prompt(caplog):
+def test_weights_by_prompt():
     data = _set([1, 1, 1, 1, 2, 2], [True, False, False, False, True, True])
-    with caplog.at_level(logging.WARNING):
-        prepared, resolved = prepare_examples(data, MethodConfig("rdro", weighting="balanced_by_prompt"))
+    prepared, resolved = prepare_examples(data, MethodConfig("rdro", weighting="balanced_by_prompt"))
     # 1/(2 pi) at pi = 1/4, and 1/(2 (1 - pi)); where a class is missing the other one weighs 1/2, as in sim.
     np.testing.assert_allclose(prepared.weights, [2.0, 2 / 3, 2 / 3, 2 / 3, 0.5, 0.5], rtol=1e-11)
     assert resolved.class_weights is None
-    assert "1 of 2 prompts have examples of one class only" in caplog.text
+    assert resolved.notes == ("1 of 2 prompts have examples of one class only and weigh half",)
 
 
 def test_alpha_by_prompt_adds_one_half_to_each_class():
@@ -129,16 +129,14 @@ def test_alpha_of_the_data_a_number_and_the_share():
         assert resolved.alpha == expected and set(prepared.alpha) == {expected}
 
 
-def test_a_far_alpha_is_warned_of_once(caplog):
+def test_a_far_alpha_is_noted_and_the_trainer_tells_it_once(tmp_path, caplog):
     data = _set([1, 2, 3, 4], [True, False, False, False])
-    with caplog.at_level(logging.WARNING):
-        prepare_examples(data, MethodConfig(alpha=0.39))
-        assert not caplog.records  # 0.14 away
-        prepare_examples(data, MethodConfig(alpha=0.41))
-        prepare_examples(data, MethodConfig(alpha=0.41), alpha=0.41)  # held-out: its share is no news
-    assert [record.getMessage() for record in caplog.records] == [
-        "alpha is 0.41, but the share of preferred examples is 0.25"
-    ]
+    assert prepare_examples(data, MethodConfig(alpha=0.39))[1].notes == ()  # 0.14 away
+    note = "alpha is 0.41, but the share of preferred examples is 0.25"
+    assert prepare_examples(data, MethodConfig(alpha=0.41))[1].notes == (note,)
+    with caplog.at_level(logging.WARNING, logger="lm.trainer"):
+        make_trainer(tmp_path, data, eval_dataset=data, alpha=0.41)
+    assert [record.getMessage() for record in caplog.records if record.name == "lm.trainer"] == [note]
 
 
 def test_sft_keeps_preferred_examples():

@@ -1,7 +1,6 @@
 """A resumed run is the uninterrupted one, bit by bit, and is refused where it would be another run."""
 
 import dataclasses
-import gc
 import json
 import shutil
 
@@ -18,14 +17,6 @@ from lm.trainer import RatioTrainer
 from tests.lm.toy_examples import VOCABULARY, toy_examples
 
 TIMES = ("runtime", "per_second", "flos")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected():
-    """Keep imported objects out of the collections of garbage that Trainer asks for, 0.4 s each."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class _Stop(TrainerCallback):

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import gc
 import math
 from functools import partial
 
@@ -32,14 +31,6 @@ from tests.lm.toy_training import (
 def make(tmp_path):
     """Return a maker of trainers: ``make(examples, model=..., eval_dataset=..., **settings)``."""
     return partial(make_trainer, tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected():
-    """Keep imported objects out of the collections of garbage that Trainer asks for, 0.4 s each."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize(("method", "padding_free"), [*((m, False) for m in METHODS), ("rdro", True), ("kto", True)])

@@ -1,7 +1,6 @@
 """RatioTrainer stops where it must: losses that are not finite, wrong starts, settings that do not fit."""
 
 import dataclasses
-import gc
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -30,14 +29,6 @@ from tests.lm.toy_training import (
 def make(tmp_path):
     """Return a maker of trainers: ``make(examples, model=..., eval_dataset=..., **settings)``."""
     return partial(make_trainer, tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected():
-    """Keep imported objects out of the collections of garbage that Trainer asks for, 0.4 s each."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def test_a_trained_adapter_is_no_start(make):
@@ -202,3 +193,11 @@ def test_sequences_that_the_model_cannot_hold_are_refused(make):
         ValueError, match=r"at most the model's 16 positions, got 3\d tokens in row 103; set max_length"
     ):
         make(data, model=model_of(max_position_embeddings=16), reference="frozen")
+
+
+def test_new_examples_after_training_are_refused_as_the_reference_is_gone(make):
+    trainer = make(toy_examples(8), max_steps=2)
+    trainer.evaluate(toy_examples(8, seed=1))  # the model is its reference still
+    trainer.train()
+    with pytest.raises(ValueError, match="the reference must be the model before training, got new examples after 2"):
+        trainer.evaluate(toy_examples(8, seed=2))
