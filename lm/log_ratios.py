@@ -62,6 +62,10 @@ class LogRatios:
                 raise ValueError("reference 'frozen' needs a reference_model with DeepSpeed, whose models have no copy")
             model = copy.deepcopy(model)
         model = model.eval().requires_grad_(False)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._accelerator.mixed_precision)
+        if half is not None and self._accelerator.distributed_type == DistributedType.FSDP:
+            for parameter in model.parameters():  # as FSDP2 rounds the policy's, or log-ratios would not start at 0
+                parameter.data = parameter.data.to(half)
         return self._accelerator.prepare_model(model, evaluation_mode=True)
 
     @contextmanager

@@ -73,7 +73,8 @@ def with_reference(
     reference = model if reference_model is None else reference_model
     _check_adapter(reference)
     folder = config.reference_cache or str(Path(config.output_dir) / "reference")
-    identities = _gathered(reference_identity(reference, Scoring.of(config).autocast))
+    scoring = Scoring.of(config)
+    identities = _gathered(reference_identity(reference, scoring.autocast, scoring.half_weights))
     cache = ReferenceCache(folder, identities[0])
     unique = {key: i for i, key in reversed(list(enumerate(sequence_keys(examples))))}  # the first of equal ones
     # The first process alone reads: the others might find more, as its files may be there already.
@@ -85,9 +86,7 @@ def with_reference(
         _tell(cache, len(missing), len(unique))
         part = replace(examples, width=1).select([unique[key] for key in missing])
         with _without_adapter(reference):
-            found |= dict(
-                zip(missing, _shared_work(part, missing, cache, reference, collator, Scoring.of(config)), strict=True)
-            )
+            found |= dict(zip(missing, _shared_work(part, missing, cache, reference, collator, scoring), strict=True))
     values = np.array([found[key] for key in sequence_keys(examples)], dtype=np.float32)
     complete = replace(examples, reference_log_probs=values)
     check_reference_log_probs(complete)

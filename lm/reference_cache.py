@@ -44,7 +44,9 @@ def sequence_keys(examples: ExampleSet) -> list[bytes]:
     return keys
 
 
-def reference_identity(model: nn.Module, autocast: torch.dtype | None = None) -> dict[str, str]:
+def reference_identity(
+    model: nn.Module, autocast: torch.dtype | None = None, half_weights: bool = False
+) -> dict[str, str]:
     """Tell references apart whose log-probabilities differ.
 
     Parameters
@@ -53,6 +55,8 @@ def reference_identity(model: nn.Module, autocast: torch.dtype | None = None) ->
         The reference. Adapters are left out: it is the model without them.
     autocast : dtype, optional
         Half precision that float32 weights compute in.
+    half_weights : bool
+        Whether the weights are rounded to it, in place of autocast.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def reference_identity(model: nn.Module, autocast: torch.dtype | None = None) ->
         "weights": weights.hexdigest(),
         "configuration": hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=16).hexdigest(),
         "dtype": ",".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters.values()})),
-        "autocast": "none" if autocast is None else str(autocast).removeprefix("torch."),
+        "autocast": "none" if autocast is None else str(autocast).removeprefix("torch.") + " weights" * half_weights,
         "attention": str(base.config._attn_implementation),
     }
 

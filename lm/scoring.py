@@ -1,7 +1,7 @@
 """Log-probabilities of the completions of a whole data set under a model that is not trained meanwhile."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -30,6 +30,8 @@ class Scoring:
         As `lm.output_head.LogProbHead`.
     autocast : dtype, optional
         Half precision that float32 weights compute in; that of training, or log-ratios do not start at 0.
+    half_weights : bool
+        Whether to round the weights to that precision, as FSDP2 and DeepSpeed do, in place of autocast.
     progress : bool
         Whether to show a bar on the error stream.
     """
@@ -38,14 +40,17 @@ class Scoring:
     mode: Mode = "fused"
     chunk_mebibytes: int = 256
     autocast: torch.dtype | None = None
+    half_weights: bool = False
     progress: bool = False
 
     @classmethod
     def of(cls, config: RatioConfig) -> Self:
         """Return what the settings of a run say."""
         half = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
+        half_weights = half is not None and bool(config.fsdp or config.deepspeed)
         shown = config.process_index == 0 and not config.disable_tqdm
-        return cls(config.per_device_eval_batch_size, config.log_probs, config.chunk_mebibytes, half, shown)
+        batch_size, mode, mebibytes = config.per_device_eval_batch_size, config.log_probs, config.chunk_mebibytes
+        return cls(batch_size, mode, mebibytes, half, half_weights, shown)
 
 
 def completion_log_probs(
@@ -108,17 +113,32 @@ def score_batches(
         tqdm(total=len(order), desc="log-probabilities", unit="seq", disable=not scoring.progress) as bar,
         LogProbHead(model, scoring.mode, scoring.chunk_mebibytes) as head,
         evaluating(model),
+        half_weights(model, scoring.autocast) if scoring.half_weights else nullcontext(),
     ):
+        autocast = None if scoring.half_weights else scoring.autocast
         for start in range(0, len(order), scoring.batch_size):
             members = order[start : start + scoring.batch_size]
             batch = {name: value.to(device) for name, value in collator([single[i] for i in members]).items()}
             with (
                 torch.no_grad(),
-                torch.autocast(device.type, scoring.autocast, enabled=scoring.autocast is not None),
+                torch.autocast(device.type, autocast, enabled=autocast is not None),
             ):
                 log_probs = head.sequence_log_probs(model, batch)
             yield members, log_probs.float().cpu().numpy()
             bar.update(len(members))
+
+
+@contextmanager
+def half_weights(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Round all parameters, and give them their own values back at the end; buffers stay as they are."""
+    own = {parameter: parameter.data for parameter in model.parameters()}
+    try:
+        for parameter, data in own.items():
+            parameter.data = data.to(dtype)
+        yield
+    finally:
+        for parameter, data in own.items():
+            parameter.data = data
 
 
 @contextmanager

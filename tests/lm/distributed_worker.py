@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
@@ -25,6 +26,7 @@ from lm.tiny_models import tiny_qwen2
 from lm.trainer import RatioTrainer
 from tests.lm.toy_examples import VOCABULARY, toy_examples
 
+ROOT = Path(__file__).parents[2]
 WINDOW = 8  # examples of an optimiser step, all processes together
 STEPS_BEFORE = 2  # steps before an interruption
 LEARNING_RATE = 0.05
@@ -62,6 +64,8 @@ CASES = (
     Case("fsdp, tied", {"num_train_epochs": 2}, examples=22, held_out=11, fsdp=True, resumed=True),
     Case("fsdp, untied", {"num_train_epochs": 2}, examples=21, accumulate=2, tie=False, fsdp=True),
     Case("fsdp, frozen reference", {"method": "dpo", "reference": "frozen"}, fsdp=True),
+    Case("fsdp, bfloat16", {"bf16": True, "max_steps": 1}, fsdp=True),
+    Case("fsdp, bfloat16, frozen reference", {"bf16": True, "max_steps": 1, "reference": "frozen"}, fsdp=True),
 )
 
 
@@ -73,7 +77,7 @@ class Recorder(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Copy them, whole where processes hold parts."""
-        trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        trained = {plain(name): p.grad for name, p in model.named_parameters() if p.requires_grad}
         self.gradients.append({name: whole(gradient).clone() for name, gradient in trained.items()})
 
 
@@ -91,6 +95,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def plain(name: str) -> str:
+    """Return a weight's name without what checkpointing of activations put into it."""
+    return name.replace("_checkpoint_wrapped_module.", "")
+
+
 def run(case: Case, folder: Path) -> dict[str, Any]:
     """Train, and return gradients, weights, reports and what the processes saw."""
     recorder = Recorder()
@@ -102,7 +111,7 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
         trainer.train(resume_from_checkpoint=str(folder / case.name / f"checkpoint-{STEPS_BEFORE}"))
     outcome = {
         "gradients": recorder.gradients,
-        "weights": {name: whole(p.detach()).clone() for name, p in trainer.model.named_parameters()},
+        "weights": {plain(name): whole(p.detach()).clone() for name, p in trainer.model.named_parameters()},
         "reports": trainer.state.log_history,
         "evaluation": trainer.evaluate() if case.held_out else {},
         "classes": gathered(trainer.classes),
@@ -141,8 +150,9 @@ def trainer_of(case: Case, folder: Path, recorder: Recorder) -> RecordingTrainer
 
 
 def sharded() -> dict[str, Any]:
-    """Return the settings that a user would make for FSDP2."""
-    return {"fsdp": True, "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"]}}
+    """Return the settings of FSDP2 of the shipped configuration, checkpointing of activations among them."""
+    settings = yaml.safe_load((ROOT / "lm" / "configs" / "qwen2.5-7b-fsdp2.yaml").read_text())
+    return {name: settings[name] for name in ("fsdp", "fsdp_config")}
 
 
 def model_of(case: Case) -> Any:
