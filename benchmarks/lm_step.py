@@ -172,16 +172,23 @@ def train(kind: str, steps: int, short: bool) -> dict[str, Any]:
     }
 
 
-def compare(kinds: list[str], steps: int, threads: int) -> dict[str, dict[str, Any]]:
-    """Return time, memory and losses of each kind."""
+def compare(kinds: list[str], rounds: int, steps: int, threads: int) -> dict[str, dict[str, Any]]:
+    """Return time, memory and losses of each kind; they take turns."""
+    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind in kinds:
+            runs[kind].append(run_child(__file__, "--child", kind, "--steps", steps, threads=threads))
     table = {}
-    for kind in kinds:
-        run = run_child(__file__, "--child", kind, "--steps", steps, threads=threads)
-        seconds = statistics.median(run["seconds"][1:])
-        table[kind] = run | {
-            "median_seconds": seconds,
-            "median_cpu_seconds": statistics.median(run["cpu_seconds"][1:]),
-            "tokens_per_second": ROWS * (PROMPT + COMPLETION) / seconds,
+    for kind, of_kind in runs.items():
+        seconds, cpu_seconds = ([t for run in of_kind for t in run[name][1:]] for name in ("seconds", "cpu_seconds"))
+        table[kind] = {
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "median_seconds": statistics.median(seconds),
+            "median_cpu_seconds": statistics.median(cpu_seconds),
+            "tokens_per_second": ROWS * (PROMPT + COMPLETION) / statistics.median(seconds),
+            "peak_mebibytes": statistics.median(run["peak_mebibytes"] for run in of_kind),
+            "losses": of_kind[0]["losses"],
         }
     return table
 
@@ -218,6 +225,7 @@ def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=3, help="steps of each run, the first one to warm up (default 3)")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each kind, in turns (default 1)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
     parser.add_argument("--kinds", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS], help="what to run")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
@@ -236,7 +244,7 @@ def main() -> None:
     print(f"largest difference of losses {difference:.1e}; losses {', '.join(f'{loss:.4f}' for loss in losses)}")
     if difference > 1e-5:
         raise SystemExit("the losses of both trainers must agree to 1e-5")
-    table = compare(arguments.kinds, arguments.steps, arguments.threads)
+    table = compare(arguments.kinds, arguments.rounds, arguments.steps, arguments.threads)
     show(table)
     arguments.output.mkdir(parents=True, exist_ok=True)
     result = {"machine": about, "load_after": machine()["load"], "threads": arguments.threads, "rows": table}
