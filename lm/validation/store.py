@@ -3,42 +3,22 @@
 import fcntl
 import hashlib
 import json
-import os
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["find_checked", "locked", "open_settings", "replacing", "save_checked"]
+from lm.files import replacing, write_json
+
+__all__ = ["find_checked", "locked", "open_settings", "save_checked"]
 
 _DIGITS = 16
 _SHOWN = 5
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, and put it in place as a whole or not at all, even after a kill or a power cut.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # two processes may write one name
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_checked(folder: Path, key: str, content: bytes, kind: str) -> Path:
     """Save bytes as ``KEY-CHECKSUM.KIND``, and return the file."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}-{_checksum(content)}.{kind}"
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -48,8 +28,6 @@ def save_checked(folder: Path, key: str, content: bytes, kind: str) -> Path:
 def find_checked(folder: Path, key: str) -> Path | None:
     """Return the sound file of a key; one that does not match its checksum is named on stderr and removed."""
     for path in sorted(folder.glob(f"{key}-*")):
-        if path.suffix == ".tmp":  # of a process that was killed, or that writes at this moment
-            continue
         if path.stem == f"{key}-{_checksum(path.read_bytes())}":
             return path
         print(f"{path} does not match its checksum and is computed again", file=sys.stderr)
@@ -87,8 +65,7 @@ def open_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     path = folder / "settings.json"
     if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        write_json(path, settings)
         return
     remedy = f"choose another --output, or delete {folder} to start again"
     try:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
+from lm.files import replacing
 from lm.validation.experiments import Run
 from lm.validation.networks import reference_key
-from lm.validation.store import replacing
 from lm.validation.training import WHOLE_RUN, Outcome
 
 __all__ = ["mean_interval", "part_bytes", "run_row", "runs_of", "share_interval", "summarise", "write_tables"]
