@@ -249,12 +249,14 @@ def test_all_methods_of_a_repetition_start_from_the_same_reference_and_data(refe
         assert steps == [2, 4]
 
 
-def test_a_loss_that_is_not_finite_is_an_outcome(references):
+def test_ddro_meets_an_infinite_loss_which_is_an_outcome_where_rdro_trains_on(references):
     outcome = train(_run(method=Method("ddro", "ddro"), learning_rate=0.1, steps=20), references)
     assert outcome.status == "diverged" and "step" in outcome.message and outcome.steps < 20
     values = {m.metric: m.score.value for m in outcome.measurements if m.step == 20}
     assert values["diverged"] == 1.0 and values["steps_taken"] == outcome.steps
     assert values["largest_log_ratio"] >= np.log(2.0)  # beyond log(1/alpha), which is why it diverged
+    rdro = train(_run(method=Method("rdro", "rdro"), learning_rate=0.1, steps=20), references)
+    assert (rdro.status, rdro.steps) == ("ok", 20)
 
 
 def test_exact_log_probabilities_may_stand_in_for_the_networks_own(references):
