@@ -269,3 +269,18 @@ def test_half_precision_autocast_keeps_sums_in_float32(make):
     trainer.train()
     assert logged(trainer)[0] == pytest.approx(math.log(2.0), abs=1e-6)  # same batch, same roundings
     assert logged(trainer)[-1] < math.log(2.0)
+
+
+def test_reports_reach_tensorboard_under_their_names(make, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    trainer = make(toy_examples(8), eval_dataset=toy_examples(8, seed=1), max_steps=2, report_to="tensorboard")
+    trainer.train()
+    trainer.evaluate()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert {"train/loss", "train/rewards/margins", "train/grad_norm", "eval/rewards/auc"} <= set(
+        events.Tags()["scalars"]
+    )
+    shown = [event.value for event in events.Scalars("train/rewards/margins")]
+    assert shown == pytest.approx(logged(trainer, "rewards/margins"), abs=1e-6)  # float32 in the file
