@@ -119,6 +119,9 @@ def _add_studies(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="time that a method may take for one task (default: no limit)",
     )
     run.add_argument(
+        "--progress", action="store_true", help="print lines `progress STUDY DONE TOTAL`, for programs, and no bar"
+    )
+    run.add_argument(
         "--shard",
         type=_shard,
         metavar="I/N",

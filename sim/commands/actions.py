@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import sys
 import traceback
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from sim.commands.layout import aligned
 from sim.commands.replay import replay_run
 from sim.commands.results import find_results, open_results
 from sim.commands.summaries import summary_text, verdict_counts
-from sim.engine.runner import StudyResult, collect_study, run_study
+from sim.engine.runner import StudyResult, collect_study, run_study, saved_tasks
+from sim.engine.store import check_settings
 from sim.engine.study import StudyConfig, load_study, shipped_studies
 from sim.engine.study_checks import check_study
 from sim.estimators import METHODS
@@ -33,7 +36,15 @@ _WIDTH = 120
 
 def run(arguments: argparse.Namespace) -> int:
     """Check all studies asked for, then run them one after the other."""
-    studies = _checked(arguments)
+    studies = _loaded(arguments)
+    tell = {study.name: partial(_tell, study.name) if arguments.progress else None for study in studies}
+    if arguments.progress:
+        for study in studies:
+            _tell(study.name, *saved_tasks(study, arguments.output, arguments.profile))
+    begun = _begun(studies, arguments.output, arguments.profile)
+    for study in studies:
+        if study.name not in begun:
+            check_study(study, arguments.profile)
     failed = 0
     for study in studies:
         result = run_study(
@@ -45,8 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
             scheduler=arguments.scheduler,
             timeout=arguments.timeout,
             shard=arguments.shard,
+            progress=tell[study.name],
+            checked=True,
         )
         failed += _report(result, arguments.shard)
+        if arguments.progress:
+            _tell(study.name, result.tasks, result.tasks)
     return _FAILED if failed else _DONE
 
 
@@ -180,12 +195,44 @@ def _generator_line(generator: Generator) -> str:
     return f"{line}; {', '.join(parameters)}" if parameters else line
 
 
-def _checked(arguments: argparse.Namespace) -> list[StudyConfig]:
-    """Return the studies asked for; each name stands for a folder, so it must be there once, and each must be valid."""
+def _tell(study: str, done: int, total: int) -> None:
+    """Print a line of progress for the program that asked for it, at once."""
+    print(f"progress {study} {done} {total}", flush=True)
+
+
+def _begun(studies: Sequence[StudyConfig], output: str, profile: str) -> set[str]:
+    """Return the names of studies whose folders were begun with the same settings, which were checked then.
+
+    Raises
+    ------
+    ValueError
+        If folders were begun with other settings: all of them are named, so that one remedy does.
+    """
+    begun, refused = set(), []
+    for study in studies:
+        try:
+            if check_settings(folder := Path(output) / study.name, study.settings(profile)):
+                begun.add(study.name)
+        except ValueError as error:
+            refused.append((str(error), folder))
+    if refused:
+        others = ", ".join(str(folder) for _, folder in refused[1:])
+        raise ValueError(refused[0][0] + (f"; the same holds for {others}" if others else ""))
+    return begun
+
+
+def _loaded(arguments: argparse.Namespace) -> list[StudyConfig]:
+    """Return the studies asked for; each name stands for a folder, so it must be there once."""
     studies = [load_study(name) for name in arguments.studies or shipped_studies()]
     for i, study in enumerate(studies):
         if study.name in [other.name for other in studies[:i]]:
             raise ValueError(f"studies of one command must have different names, got {study.name} twice")
+    return studies
+
+
+def _checked(arguments: argparse.Namespace) -> list[StudyConfig]:
+    """Return the studies asked for, each of which is valid."""
+    studies = _loaded(arguments)
     for study in studies:
         check_study(study, arguments.profile)
     return studies

@@ -1,7 +1,6 @@
 """Running studies: only what is missing is computed, and the tables are equal however the work was done."""
 
-import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ from tqdm import tqdm
 
 from sim.engine.collect import collect
 from sim.engine.execution import check_execution, execute
-from sim.engine.kinds import sources_checksum
-from sim.engine.store import Store, open_store, parquet_bytes
+from sim.engine.kinds import KINDS, sources_checksum
+from sim.engine.store import Store, check_settings, open_store, saved_parts
 from sim.engine.study import StudyConfig, fingerprint, load_study
 from sim.engine.study_checks import check_study
 from sim.engine.tasks import Task, failures_of, run_task, study_tasks
 from sim.exact_tables import EXACT_TABLES
 from sim.preferences.arguments import check_integer
 
-__all__ = ["StudyResult", "Task", "collect_study", "run_study", "run_task", "study_tasks"]
+__all__ = ["StudyResult", "Task", "collect_study", "run_study", "run_task", "saved_tasks", "study_tasks"]
 
 _SHOWN_TASKS = 10
 
@@ -62,6 +61,8 @@ def run_study(
     scheduler: str | None = None,
     timeout: float | None = None,
     shard: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    checked: bool = False,
 ) -> StudyResult:
     """Run a study, or what is missing of it, and write its tables.
 
@@ -87,6 +88,11 @@ def run_study(
     shard : pair of int, optional
         ``(i, N)`` with 0 <= i < N: compute the tasks i, i + N, i + 2 N, ... alone, without tables. Shards may run at
         the same time, on any machines that share the folder; `collect_study` makes the tables.
+    progress : callable, optional
+        Called after each task with the numbers of tasks that are done and of all tasks; default a bar on the terminal.
+    checked : bool
+        Whether `sim.engine.study_checks.check_study` has passed, as where several studies are checked before the first
+        one runs. A study whose folder is there was checked before that was made.
 
     Returns
     -------
@@ -114,8 +120,9 @@ def run_study(
     study = config if isinstance(config, StudyConfig) else load_study(config)
     check_execution(jobs, backend, scheduler, timeout)
     _check_shard(shard)
-    check_study(study, profile)
     folder = Path(output) / study.name
+    if not (checked or check_settings(folder, study.settings(profile))):
+        check_study(study, profile)
     tasks = study_tasks(study, profile)
     if shard is not None:
         tasks = tasks[shard[0] :: shard[1]]
@@ -129,13 +136,27 @@ def run_study(
             if missing:
                 store.discard_tables()
                 results = execute(missing, jobs=jobs, backend=backend, scheduler=scheduler, timeout=timeout)
-                computed = _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks))
+                computed = _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks), progress)
                 parts |= computed
                 failures |= {index: failures_of(part) for index, part in computed.items()}
             if shard is None:
                 _collect(study, tasks, parts, store)
     errors = tuple(line for task in tasks for line in failures[task.index])
     return StudyResult(study.name, folder, len(tasks), len(missing), errors)
+
+
+def saved_tasks(study: StudyConfig, output: str | Path, profile: str = "quick") -> tuple[int, int]:
+    """Return how many tasks of a study are on disk, unchecked, and how many it has; an exact table counts as one.
+
+    Examples
+    --------
+    >>> saved_tasks(load_study("class_weighting"), "no/such/folder", "smoke")
+    (0, 5)
+    """
+    folder = Path(output) / study.name
+    if study.kind == "exact":
+        return int((folder / "table.parquet").exists()), 1
+    return saved_parts(folder), len(study_tasks(study, profile))
 
 
 def collect_study(config: StudyConfig | str | Path, output: str | Path, profile: str = "quick") -> StudyResult:
@@ -200,30 +221,41 @@ def _check_shard(shard: tuple[int, int] | None) -> None:
 
 def _run_exact(study: StudyConfig, folder: Path, profile: str) -> StudyResult:
     """Compute an exact table, and save it unless it is there as it is."""
-    # First: a parameter that the table refuses must not leave a folder behind that refuses its correction.
+    settings = study.settings(profile)
+    inputs = fingerprint(KINDS["monte_carlo"].versions())  # of NumPy, SciPy and the code
+    if check_settings(folder, settings):
+        with open_store(folder, settings) as store:
+            if store.tables_are_complete(inputs):
+                return StudyResult(study.name, folder, 1, 0)
+    # Before the folder: a parameter that the table refuses must not leave one that refuses its correction.
     table = pa.Table.from_pandas(EXACT_TABLES[study.table](**study.parameters), preserve_index=False)
-    content = hashlib.sha256(parquet_bytes(table)).hexdigest()
-    with open_store(folder, study.settings(profile)) as store:
-        changed = not store.tables_are_complete(content)
-        if changed:
-            store.discard_tables()
-            store.save_table("table", table)
-            store.finish_tables(content)
-    return StudyResult(study.name, folder, 1, int(changed))
+    with open_store(folder, settings) as store:
+        store.discard_tables()
+        store.save_table("table", table)
+        store.finish_tables(inputs)
+    return StudyResult(study.name, folder, 1, 1)
 
 
 def _save(
-    results: Generator[tuple[int, bytes], None, None], store: Store, title: str, missing: int, total: int
+    results: Generator[tuple[int, bytes], None, None],
+    store: Store,
+    title: str,
+    missing: int,
+    total: int,
+    progress: Callable[[int, int], None] | None,
 ) -> dict[int, Path]:
-    """Save each result as soon as it is there, and return the parts."""
-    parts = {}
+    """Save each result as soon as it is there, tell so, and return the parts."""
+    parts: dict[int, Path] = {}
+    silent = True if progress else None  # None: silent where the output is no terminal
     with (
-        tqdm(total=total, initial=total - missing, desc=title, unit="task", disable=None) as bar,
+        tqdm(total=total, initial=total - missing, desc=title, unit="task", disable=silent) as bar,
         closing(results),
     ):
         for index, content in results:
             parts[index] = store.save_part(index, content)
             bar.update()
+            if progress:
+                progress(total - missing + len(parts), total)
     return parts
 
 

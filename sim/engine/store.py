@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from sim.engine.study import fingerprint
 
-__all__ = ["Store", "digest", "open_store", "parquet_bytes"]
+__all__ = ["Store", "check_settings", "digest", "open_store", "parquet_bytes", "saved_parts"]
 
 _SHOWN_DIFFERENCES = 5
 _DIGITS = 16
 _CHUNK = 1 << 20
+_SETTINGS, _PARTS = "config.json", "parts"
 
 
 class Store:
@@ -86,7 +87,7 @@ class Store:
 
     def saved_parts(self) -> int:
         """Return the number of tasks on disk."""
-        return len({path.name.partition("-")[0] for path in self._parts_folder.glob("*.parquet")})
+        return saved_parts(self.folder)
 
     def discard_tables(self) -> None:
         """Declare the collected tables incomplete, before parts change or tables are written."""
@@ -131,7 +132,7 @@ class Store:
     @property
     def _parts_folder(self) -> Path:
         """Folder of the parts."""
-        return self.folder / "parts"
+        return self.folder / _PARTS
 
     @property
     def _list(self) -> Path:
@@ -190,7 +191,7 @@ def open_store(folder: Path, settings: Mapping[str, Any], shard: tuple[int, int]
             # The lock is ours, so files of writes that a kill cut short are nobody's.
             for leftover in (*folder.glob("*.tmp"), *folder.glob("parts/*.tmp")):
                 leftover.unlink()
-            _check_settings(folder, settings)
+            _keep_settings(folder, settings)
             yield Store(folder, settings)
             return
         _lock(folder, lock, fcntl.LOCK_SH)
@@ -198,9 +199,61 @@ def open_store(folder: Path, settings: Mapping[str, Any], shard: tuple[int, int]
         with open(folder / own, "a+", encoding="utf-8") as second, open(folder / ".lock-config", "a") as guard:
             _lock(folder, second, fcntl.LOCK_EX)
             fcntl.flock(guard, fcntl.LOCK_EX)  # one shard writes the settings, the others wait and compare
-            _check_settings(folder, settings)
+            _keep_settings(folder, settings)
             fcntl.flock(guard, fcntl.LOCK_UN)
             yield Store(folder, settings)
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether a folder was begun with these settings; raise if it was begun with others.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study, which need not exist.
+    settings : mapping
+        As of `open_store`.
+
+    Returns
+    -------
+    bool
+        False if the folder is new.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds results of other settings; the difference and the remedies are named.
+
+    Examples
+    --------
+    >>> check_settings(Path("no/such/folder"), {"seed": 1})
+    False
+    """
+    path = folder / _SETTINGS
+    if not path.exists():
+        return False
+    remedy = f"choose another --output, or delete {folder} to start again"
+    try:
+        old = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} must be the JSON that an earlier run wrote, got {error}; {remedy}") from error
+    different = list(_differences(old, json.loads(json.dumps(settings)), ""))
+    if different:
+        more = len(different) - _SHOWN_DIFFERENCES
+        shown = "; ".join(different[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        raise ValueError(f"a study must resume with the settings it began with, got {shown}. Remedies: {remedy}")
+    return True
+
+
+def saved_parts(folder: Path) -> int:
+    """Return the number of tasks of a study that are on disk, unchecked.
+
+    Examples
+    --------
+    >>> saved_parts(Path("no/such/folder"))
+    0
+    """
+    return len({path.name.partition("-")[0] for path in (folder / _PARTS).glob("*.parquet")})
 
 
 def digest(output: str | os.PathLike[str]) -> str:
@@ -295,23 +348,11 @@ def _lock(folder: Path, lock: IO[str], mode: int) -> None:
             lock.flush()
 
 
-def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Save the settings in a new folder; raise if those of an old one differ."""
-    path = folder / "config.json"
-    if not path.exists():
-        with _replacing(path) as temporary:
+    if not check_settings(folder, settings):
+        with _replacing(folder / _SETTINGS) as temporary:
             temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-        return
-    remedy = f"choose another --output, or delete {folder} to start again"
-    try:
-        old = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} must be the JSON that an earlier run wrote, got {error}; {remedy}") from error
-    different = list(_differences(old, json.loads(json.dumps(settings)), ""))
-    if different:
-        more = len(different) - _SHOWN_DIFFERENCES
-        shown = "; ".join(different[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        raise ValueError(f"a study must resume with the settings it began with, got {shown}. Remedies: {remedy}")
 
 
 def _differences(old: Any, new: Any, place: str) -> Iterator[str]:
