@@ -1,4 +1,7 @@
-"""Tables without randomness, computed from the theory's functions alone: the exact studies."""
+"""Tables that need no simulation, computed from the theory's functions: the exact studies.
+
+That of distances from Bradley-Terry is in `sim.bt_distance_table`.
+"""
 
 import itertools
 import math
@@ -7,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from sim.bt_distance_table import bt_distances
 from theory import (
     FiniteProblem,
     asymptotic_kl,
@@ -230,6 +234,7 @@ def _check_some(alphas: Sequence[float]) -> Sequence[float]:
 
 
 EXACT_TABLES: dict[str, Callable[..., pd.DataFrame]] = {
+    "bt_distances": bt_distances,
     "efficiencies": efficiencies,
     "loss_shapes": loss_shapes,
     "ratio_shapes": ratio_shapes,

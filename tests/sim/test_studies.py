@@ -18,6 +18,7 @@ def test_the_shipped_studies_are_these():
         "annotators",
         "arena",
         "boundedness",
+        "bt_distance",
         "class_weighting",
         "consistency",
         "constants",
