@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--profile", choices=_PROFILES, default="quick", help="size (default: quick)")
     validate.add_argument("--output", default="results", metavar="DIR", help="folder of results (default: results)")
     validate.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: one a core)")
+    validate.add_argument(
+        "--progress", action="store_true", help="print lines `progress EXPERIMENT DONE TOTAL`, for programs, and no bar"
+    )
     return parser
 
 

@@ -14,8 +14,8 @@ def validate(arguments: argparse.Namespace) -> int:
     Parameters
     ----------
     arguments : Namespace
-        experiments (names or paths of .toml files; all shipped ones when empty), profile, output and jobs (processes;
-        None for one a core).
+        experiments (names or paths of .toml files; all shipped ones when empty), profile, output, jobs (processes;
+        None for one a core) and progress (whether to print lines of it in place of bars).
 
     Returns
     -------
@@ -39,12 +39,20 @@ def validate(arguments: argparse.Namespace) -> int:
     from joblib import cpu_count
 
     from lm.validation.answers import READING, answer
-    from lm.validation.runner import run_experiment
+    from lm.validation.runner import check_settings_of, planned, run_experiment
 
+    check_settings_of(experiments, arguments.output, arguments.profile)
+    if arguments.progress:
+        for name, (done, total) in planned(experiments, arguments.output, arguments.profile).items():
+            _tell(name, done, total)
     failed = 0
     for experiment in experiments:
         result = run_experiment(
-            experiment, arguments.output, profile=arguments.profile, jobs=arguments.jobs or cpu_count()
+            experiment,
+            arguments.output,
+            profile=arguments.profile,
+            jobs=arguments.jobs or cpu_count(),
+            progress=_tell if arguments.progress else None,
         )
         print(answer(experiment, result.folder), flush=True)
         print(f"{result.computed} of {result.runs} runs computed, tables in {result.folder}\n", flush=True)
@@ -56,3 +64,8 @@ def validate(arguments: argparse.Namespace) -> int:
     for report in sorted({experiment.report for experiment in experiments}):
         print(READING[report], flush=True)
     return _FAILED if failed else _DONE
+
+
+def _tell(name: str, done: int, total: int) -> None:
+    """Print a line of progress for the program that asked for it, at once."""
+    print(f"progress {name} {done} {total}", flush=True)

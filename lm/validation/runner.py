@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from lm.validation.experiments import Experiment, Run
 from lm.validation.networks import ensure_reference, reference_key
-from lm.validation.store import find_checked, locked, open_settings, save_checked
+from lm.validation.store import check_settings, find_checked, locked, open_settings, save_checked
 from lm.validation.tables import part_bytes, run_row, runs_of, write_tables
 from lm.validation.training import Outcome, check_run, prepare_process, train
 
-__all__ = ["ExperimentResult", "run_experiment"]
+__all__ = ["ExperimentResult", "check_settings_of", "planned", "run_experiment"]
 
 _LOOK_FOR_PARENT = 1.0  # seconds between two looks of a worker at whether its parent lives
 _PACKAGES = ("relratio", "numpy", "scipy", "torch", "transformers", "accelerate")
@@ -57,7 +57,12 @@ class ExperimentResult:
 
 
 def run_experiment(
-    experiment: Experiment, output: str | Path, *, profile: str = "quick", jobs: int = 1
+    experiment: Experiment,
+    output: str | Path,
+    *,
+    profile: str = "quick",
+    jobs: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> ExperimentResult:
     """Run an experiment, or what is missing of it, and write its tables.
 
@@ -71,6 +76,9 @@ def run_experiment(
         Size.
     jobs : int
         Processes, at least 1.
+    progress : callable, optional
+        Called with what is done (the experiment's name, or that and "/references"), and the numbers of runs that are
+        done and of all; default a bar on the terminal.
 
     Returns
     -------
@@ -99,16 +107,55 @@ def run_experiment(
         parts = {run.key: find_checked(folder / "parts", run.key) for run in runs}
         missing = [run for run in runs if _is_missing(parts[run.key])]
         with _told(folder, f"{experiment.name} ({profile})", len(runs)):
-            _train_references(missing, references, jobs, f"{experiment.name}: references")
+            absent = _absent_references(missing, references)
+            work = _execute(ensure_reference, [(run, references) for run in absent.values()], jobs)
+            counted = _counted(work, f"{experiment.name}/references", len(absent), len(absent), progress)
+            with closing(counted) as results:
+                for _ in results:
+                    pass
             work = _execute(_run_part, [(run, references, _versions()) for run in missing], jobs)
-            with _bar(f"{experiment.name} ({profile})", len(runs), len(missing)) as bar, closing(work) as results:
+            with closing(_counted(work, experiment.name, len(runs), len(missing), progress)) as results:
                 for key, content in results:
                     parts[key] = save_checked(folder / "parts", key, content, "parquet")
-                    bar.update()
             rows = [runs_of(parts[run.key]) for run in runs]
             write_tables(folder, [parts[run.key] for run in runs])
     errors = tuple(f"{run}: {row['message']}" for run, row in zip(runs, rows, strict=True) if row["status"] == "error")
     return ExperimentResult(experiment.name, folder, len(runs), len(missing), errors)
+
+
+def planned(experiments: Sequence[Experiment], output: str | Path, profile: str) -> dict[str, tuple[int, int]]:
+    """Return how many runs, and references, of each experiment are on disk, unchecked, and how many it has."""
+    found: dict[str, tuple[int, int]] = {}
+    shared: set[str] = set()  # the first experiment that needs a reference trains it
+    for experiment in experiments:
+        runs = experiment.runs(profile)
+        there = len(list((Path(output) / experiment.name / "parts").glob("*.parquet")))
+        absent = {key for key in map(reference_key, runs) if not list((Path(output) / "references").glob(f"{key}-*"))}
+        if there < len(runs) and absent - shared:
+            found[f"{experiment.name}/references"] = (0, len(absent - shared))
+            shared |= absent
+        found[experiment.name] = (there, len(runs))
+    return found
+
+
+def check_settings_of(experiments: Sequence[Experiment], output: str | Path, profile: str) -> None:
+    """Raise if folders hold results of other settings: all of them are named, so that one remedy does.
+
+    Raises
+    ------
+    ValueError
+        If there are any.
+    """
+    refused = []
+    for experiment in experiments:
+        try:
+            folder = Path(output) / experiment.name
+            check_settings(folder, _settings(experiment, profile, experiment.runs(profile)))
+        except ValueError as error:
+            refused.append((str(error), folder))
+    if refused:
+        others = ", ".join(str(folder) for _, folder in refused[1:])
+        raise ValueError(refused[0][0] + (f"; the same holds for {others}" if others else ""))
 
 
 def _settings(experiment: Experiment, profile: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -144,15 +191,10 @@ def _is_missing(part: Path | None) -> bool:
     return part is None or runs_of(part)["status"] == "error"
 
 
-def _train_references(runs: Sequence[Run], folder: Path, jobs: int, title: str) -> None:
-    """Train the references that runs start from and that are not there yet."""
+def _absent_references(runs: Sequence[Run], folder: Path) -> dict[str, Run]:
+    """Return a run for each reference that runs start from and that is not there yet."""
     needed = {reference_key(run): run for run in runs}
-    absent = [run for key, run in needed.items() if find_checked(folder, key) is None]
-    if absent:
-        work = _execute(ensure_reference, [(run, folder) for run in absent], jobs)
-        with _bar(title, len(absent), len(absent)) as bar, closing(work) as results:
-            for _ in results:
-                bar.update()
+    return {key: run for key, run in needed.items() if find_checked(folder, key) is None}
 
 
 def _run_part(run: Run, references: Path, versions: dict[str, str]) -> tuple[str, bytes]:
@@ -209,9 +251,24 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _bar(title: str, total: int, missing: int) -> tqdm:
-    """Return a progress bar, silent where the output is no terminal."""
-    return tqdm(total=total, initial=total - missing, desc=title, unit="run", disable=None)
+def _counted(
+    work: Generator[Any, None, None],
+    title: str,
+    total: int,
+    missing: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> Generator[Any, None, None]:
+    """Yield results as they come, and tell how many there are once each has been dealt with."""
+    silent = True if progress or not missing else None  # None: silent where the output is no terminal
+    with (
+        tqdm(total=total, initial=total - missing, desc=title, unit="run", disable=silent) as bar,
+        closing(work) as results,
+    ):
+        for count, result in enumerate(results, 1):
+            yield result
+            bar.update()
+            if progress:
+                progress(title, total - missing + count, total)
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from typing import Any
 
 from lm.files import replacing, write_json
 
-__all__ = ["find_checked", "locked", "open_settings", "save_checked"]
+__all__ = ["check_settings", "find_checked", "locked", "open_settings", "save_checked"]
 
 _DIGITS = 16
 _SHOWN = 5
+_SETTINGS = "settings.json"
 
 
 def save_checked(folder: Path, key: str, content: bytes, kind: str) -> Path:
@@ -63,10 +64,21 @@ def open_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     ValueError
         If they differ; what differs is shown.
     """
-    path = folder / "settings.json"
+    if not check_settings(folder, settings):
+        write_json(folder / _SETTINGS, settings)
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether a folder was begun with these settings; raise if it was begun with others.
+
+    Raises
+    ------
+    ValueError
+        If they differ; what differs is shown.
+    """
+    path = folder / _SETTINGS
     if not path.exists():
-        write_json(path, settings)
-        return
+        return False
     remedy = f"choose another --output, or delete {folder} to start again"
     try:
         old = json.loads(path.read_bytes())
@@ -77,6 +89,7 @@ def open_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
         shown = "; ".join(different[:_SHOWN]) + more
         raise ValueError(f"an experiment must resume with the settings it began with, got {shown}. Remedies: {remedy}")
+    return True
 
 
 def _checksum(content: bytes) -> str:
