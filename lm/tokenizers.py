@@ -152,7 +152,8 @@ def qwen25_tokenizer() -> Qwen2Tokenizer:
     Returns
     -------
     Qwen2Tokenizer
-        With the ids and the chat template of Qwen2.5-Instruct: EOS is <|im_end|>, padding is <|endoftext|>, no BOS.
+        With the ids and the chat template of Qwen2.5-Instruct: EOS is ``<|im_end|>``, padding is
+        ``<|endoftext|>``, no BOS.
 
     Raises
     ------

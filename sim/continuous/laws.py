@@ -54,7 +54,7 @@ class ContinuousLaw:
         return _log_normal(y - self._centre(y))
 
     def sample(self, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-        """Draw points, shape (*size, d)."""
+        """Draw points, shape ``(*size, d)``."""
         noise = rng.standard_normal((*size, self.dimension))
         if self.shape == "bimodal" and self.preferred:
             signs = rng.choice((-1.0, 1.0), size=size)

@@ -15,7 +15,7 @@ __all__ = ["NetworkFit", "NetworkSettings", "fit_networks"]
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Size and training of the networks ``f(y) = v . tanh(W y + b)``.
+    """Size and training of the networks ``f(y) = v' tanh(W y + b)``.
 
     Parameters
     ----------

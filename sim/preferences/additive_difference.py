@@ -42,8 +42,8 @@ def additive_difference(
 ) -> PairwisePreference:
     """Build the preferences ``P_ij = sigma(sum_f w_f g_f(x_f(i) - x_f(j)))`` of attributes x with odd functions g.
 
-    The functions g(d) are: linear, d; sign, sgn(d); saturating, tanh(d); convex, d |d|; threshold, d if abs(d) > 1 and
-    else 0 (a smaller difference goes unnoticed).
+    The functions g(d) are: linear, d; sign, sgn(d); saturating, tanh(d); convex, d abs(d); threshold, d if abs(d) > 1
+    and else 0 (a smaller difference goes unnoticed).
 
     Parameters
     ----------
