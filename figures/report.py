@@ -4,11 +4,10 @@ The page loads nothing: its policy forbids all but the styles and the script wit
 pictures and data that are written into it.
 """
 
+import ast
 import base64
 import hashlib
-import inspect
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from figures.catalogue import FIGURES, load_figure
+from figures.catalogue import FIGURES
 
 __all__ = ["REPORT", "write_report"]
 
@@ -30,10 +29,10 @@ _OPEN_ROWS = 8  # longer evidence is folded at first
 _IMAGES = {"png": "image/png", "svg": "image/svg+xml"}  # the best first: letters of an SVG depend on the reader's fonts
 
 _VERDICTS = {
-    "supported": {"style": "supported", "symbol": "\N{CHECK MARK}", "meaning": "the data show what is claimed"},
-    "refuted": {"style": "refuted", "symbol": "\N{BALLOT X}", "meaning": "the data show the opposite"},
-    "inconclusive": {"style": "inconclusive", "symbol": "?", "meaning": "the data decide neither way"},
-    "not run": {"style": "not-run", "symbol": "\N{EN DASH}", "meaning": "a table that the rule needs is not there"},
+    "supported": {"style": "supported", "symbol": "\N{CHECK MARK}", "meaning": "the data show it wherever tested"},
+    "refuted": {"style": "refuted", "symbol": "\N{BALLOT X}", "meaning": "the data show the opposite somewhere"},
+    "inconclusive": {"style": "inconclusive", "symbol": "?", "meaning": "the data do not decide"},
+    "not run": {"style": "not-run", "symbol": "\N{EN DASH}", "meaning": "no data for its rule"},
 }
 
 
@@ -131,11 +130,13 @@ def _read_figure(output: Path, name: str, entry: Mapping[str, Any]) -> dict[str,
     end = next((end for end in _IMAGES if f"{name}.{end}" in entry["files"]), None)
     if end is None:
         raise ValueError(f"{name} is there as {', '.join(entry['files'])}, neither PNG nor SVG")
-    title, *reading = inspect.cleandoc(load_figure(name).__doc__ or "").replace("``", "").split("\n\n")
-    title = " ".join(title.split())
+    # The docstring is read, not imported: that would wait for matplotlib.
+    source = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    paragraphs = (ast.get_docstring(source) or "").replace("``", "").split("\n\n")
+    title, *reading = (" ".join(paragraph.split()) for paragraph in paragraphs)
     return {
         "title": title,
-        "reading": [" ".join(paragraph.split()) for paragraph in reading],
+        "reading": reading,
         "alt": f"Plot: {title}",
         "image": _data_link(output / f"{name}.{end}", _IMAGES[end]),
         "data": _data_link(output / f"{name}.csv", "text/csv"),
@@ -149,7 +150,7 @@ def _data_link(path: Path, kind: str) -> str:
 
 
 def _source(text: str) -> str:
-    """Return the source expression that allows exactly this style or script (Content Security Policy 3, section 2.3.1)."""
+    """Return the source expression that allows exactly this text (Content Security Policy 3, section 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
 
 
@@ -157,8 +158,6 @@ def _number(value: float | None) -> str:
     """Return a number with four digits that matter; nothing where there is none."""
     if value is None:
         return ""
-    if math.isinf(value):
-        return "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
