@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from figures.catalogue import FIGURES, FORMATS, build_figures, check_figures
+from figures.build import build_figures, check_figures
+from figures.catalogue import FIGURES, FORMATS
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,5 @@
 """Writing figures so that the same tables give the same bytes, with the plotted data and a manifest beside them."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from figures.catalogue import FORMATS
 from figures.style import figure_style
 
-__all__ = ["MANIFEST", "Drawing", "file_hash", "read_manifest", "save_drawing", "write_manifest"]
+__all__ = ["MANIFEST", "Drawing", "read_manifest", "save_drawing", "write_manifest"]
 
 MANIFEST = "manifest.json"
 
@@ -62,11 +61,6 @@ def save_drawing(drawing: Drawing, folder: Path, name: str, formats: Sequence[st
     # Ten digits: more than can be seen, and fewer than differ between machines.
     drawing.data.to_csv(paths[-1], index=False, float_format="%.10g", lineterminator="\n", encoding="utf-8")
     return paths
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

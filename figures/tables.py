@@ -1,4 +1,9 @@
-"""Reading result tables: the only input that figures have."""
+"""Reading result tables: the only input that figures have.
+
+A table is called ``study/table``. Studies of `sim` and experiments of `lm` keep theirs as Parquet files in a folder of
+results. The measurements of ``make bench`` are in the table ``benchmarks/published``, a CSV file of the repository; one
+of the same name in the folder of results comes first.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -7,7 +12,26 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["check_columns", "only_series", "read_tables", "table_path"]
+from figures.sources import ROOT
+
+__all__ = ["EXPERIMENTS", "PUBLISHED", "check_columns", "only_series", "read_tables", "table_file", "table_path"]
+
+EXPERIMENTS = ("alpha", "methods", "rates_by_prompt", "reference_error", "sample_size", "stability", "weighting")
+"""Names that are experiments of `lm`, made by its command; all others are studies of `sim`."""
+
+PUBLISHED = "benchmarks/published"
+"""Name of the table of measurements."""
+
+
+def table_file(name: str) -> str:
+    """Return the file name of a table in a folder of results.
+
+    Examples
+    --------
+    >>> table_file("consistency/summary"), table_file("benchmarks/published")
+    ('consistency/summary.parquet', 'benchmarks/published.csv')
+    """
+    return f"{name}.csv" if name == PUBLISHED else f"{name}.parquet"
 
 
 def table_path(results: Path, name: str) -> Path:
@@ -18,10 +42,13 @@ def table_path(results: Path, name: str) -> Path:
     >>> table_path(Path("results"), "consistency/summary").as_posix()
     'results/consistency/summary.parquet'
     """
-    return results / f"{name}.parquet"
+    path = results / table_file(name)
+    return ROOT / table_file(name) if name == PUBLISHED and not path.exists() else path
 
 
-def read_tables(results: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
+def read_tables(
+    results: Path, columns: Mapping[str, Sequence[str]], *, profile: str = "quick"
+) -> dict[str, pd.DataFrame]:
     """Read tables and check that they have the columns that a figure needs.
 
     Parameters
@@ -30,6 +57,8 @@ def read_tables(results: Path, columns: Mapping[str, Sequence[str]]) -> dict[str
         Folder of results.
     columns : mapping of str to sequence of str
         Needed columns of each table ``study/table``.
+    profile : str
+        Profile that the command in a message names.
 
     Returns
     -------
@@ -49,9 +78,9 @@ def read_tables(results: Path, columns: Mapping[str, Sequence[str]]) -> dict[str
     """
     absent = [name for name in columns if not table_path(results, name).is_file()]
     if absent:
-        files = ", ".join(f"{name}.parquet" for name in absent)
-        raise ValueError(f"{results} must hold {files}, got none; {_remedy(results, absent)}")
-    return {name: _read(results, name, needed) for name, needed in columns.items()}
+        files = ", ".join(table_file(name) for name in absent)
+        raise ValueError(f"{results} must hold {files}, got none; {_remedy(results, absent, profile)}")
+    return {name: _read(results, name, needed, profile) for name, needed in columns.items()}
 
 
 def check_columns(name: str, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -89,18 +118,25 @@ def only_series(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _read(results: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
+def _read(results: Path, name: str, columns: Sequence[str], profile: str) -> pd.DataFrame:
     """Read one table that exists."""
     path = table_path(results, name)
+    kind, read = ("CSV", pd.read_csv) if name == PUBLISHED else ("Parquet", pd.read_parquet)
     try:
-        table = pd.read_parquet(path)
+        table = read(path)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} must be a Parquet table, got {reason}; {_remedy(results, [name])}") from error
+        raise ValueError(f"{path} must be a {kind} table, got {reason}; {_remedy(results, [name], profile)}") from error
     return check_columns(str(path), table, columns)
 
 
-def _remedy(results: Path, names: Sequence[str]) -> str:
-    """Return the command that makes tables."""
-    studies = " ".join(dict.fromkeys(name.split("/")[0] for name in names))
-    return f"make it with: python -m sim run {studies} --profile quick --output {shlex.quote(str(results))}"
+def _remedy(results: Path, names: Sequence[str], profile: str) -> str:
+    """Return the commands that make tables."""
+    owners = list(dict.fromkeys(name.split("/")[0] for name in names if name != PUBLISHED))
+    makers = {
+        "python -m sim run": [owner for owner in owners if owner not in EXPERIMENTS],
+        "python -m lm validate": [owner for owner in owners if owner in EXPERIMENTS],
+    }
+    where = f"--profile {profile} --output {shlex.quote(str(results))}"
+    commands = [f"{maker} {' '.join(made)} {where}" for maker, made in makers.items() if made]
+    return f"make it with: {' && '.join([*commands, *(['make bench'] if PUBLISHED in names else [])])}"
