@@ -2,11 +2,11 @@
 
 Random weights in float32, products in bfloat16, a precomputed reference, rows of one length; each in a process of its
 own. Model FLOPs are those of one forward and one backward pass without anything computed twice; products of the output
-head count for completion tokens only. Without a GPU the same code runs at a tiny size on the CPU, and says so.
+head count for completion tokens only. Without a GPU the same code runs at a tiny size on the CPU, says so, and
+saves nothing.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from support.child import machine, peak_mebibytes, report, run_child
+from support.published import measurement, save
 
 MODES = ("fused", "full")
 # Dense bfloat16 products per second, from the vendor's data sheets.
@@ -50,7 +51,7 @@ TINY = Sizes(4_096, 64, 2, 128, 4, 2, rows=4, prompt=16, completion=48, steps=4)
 
 
 def train(mode: str, sizes: Sizes, cuda: bool) -> dict[str, Any]:
-    """Return time and memory of a step."""
+    """Return times of the steps after two that warm up, and the peak of memory."""
     import numpy as np
     import torch
     from transformers import TrainerCallback
@@ -108,7 +109,7 @@ def train(mode: str, sizes: Sizes, cuda: bool) -> dict[str, Any]:
             torch.cuda.reset_peak_memory_stats()
         trainer.train()
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_mebibytes() - before
-    return {"seconds": statistics.median(times[2:]), "peak_mebibytes": peak}
+    return {"seconds": times[2:], "peak_mebibytes": peak}
 
 
 def device() -> str | None:
@@ -136,17 +137,25 @@ def main() -> None:
     print(f"on {name}" if name else "no GPU was found: a tiny model on the CPU, which tells nothing of a GPU's speed")
     print(", ".join(f"{key} {value:,}" for key, value in asdict(sizes).items()))
     print(f"{'mode':6} {'s/step':>8} {'tokens/s':>9} {'peak MiB':>9} {'FLOP utilisation':>17}")
-    result = {}
-    for mode in MODES:
-        row = run_child(__file__, "--child", mode, threads=arguments.threads)
-        row["tokens_per_second"] = sizes.rows * (sizes.prompt + sizes.completion) / row["seconds"]
-        row["flop_utilisation"] = sizes.flops() / row["seconds"] / peak if peak else None
-        used = f"{row['flop_utilisation']:17.3f}" if peak else f"{'':>17}"
-        print(f"{mode:6} {row['seconds']:8.3f} {row['tokens_per_second']:9,.0f} {row['peak_mebibytes']:9,.0f} {used}")
-        result[mode] = row
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    content = {"machine": about, "device": name, "sizes": asdict(sizes), "modes": result}
-    (arguments.output / "lm_gpu.json").write_text(json.dumps(content, indent=2) + "\n")
+    rows = {mode: run_child(__file__, "--child", mode, threads=arguments.threads) for mode in MODES}
+    tokens = sizes.rows * (sizes.prompt + sizes.completion)
+    for mode, row in rows.items():
+        seconds = statistics.median(row["seconds"])
+        used = f"{sizes.flops() / seconds / peak:17.3f}" if peak else f"{'':>17}"
+        print(f"{mode:6} {seconds:8.3f} {tokens / seconds:9,.0f} {row['peak_mebibytes']:9,.0f} {used}")
+    if name:
+        measurements = [one for mode, row in rows.items() for one in measured(mode, tokens, row)]
+        facts = {"sizes": asdict(sizes), "flops_a_step": sizes.flops(), "peak_flops": peak}
+        save(arguments.output, "lm_gpu", about | {"processor": name}, arguments.threads, measurements, **facts)
+
+
+def measured(mode: str, tokens: int, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is published of one mode."""
+    about = ("relratio, fused", "ours") if mode == "fused" else ("all logits", "peer")
+    return [
+        measurement(*about, "tokens", tokens, "time a step", "s", row["seconds"]),
+        measurement(*about, "tokens", tokens, "peak memory", "MiB", [row["peak_mebibytes"]]),
+    ]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ float32 carry six digits.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -17,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from support.child import machine, peak_mebibytes, report, run_child
+from support.published import measurement, save
+
+Rows = list[tuple[list[int], list[int], bool]]  # prompts, completions that end with END, labels
 
 VOCABULARY, WIDTH, LAYERS = 151_936, 128, 2
 ROWS, PROMPT, COMPLETION = 8, 64, 320
+TOKENS = ROWS * (PROMPT + COMPLETION)  # of a step
 ALPHA = 0.39
 END, PADDING = 0, 1
 COMMON = {
@@ -47,27 +50,32 @@ OURS: dict[str, dict[str, Any]] = {
     "relratio, frozen": {"reference": "frozen"},
     "relratio, full": {"log_probs": "full"},
 }
+QUANTITIES = {
+    "seconds": ("time a step", "s"),
+    "cpu_seconds": ("CPU time a step", "s"),
+    "peak_mebibytes": ("peak memory", "MiB"),
+}
 # What relratio takes at most, as a part of the peer.
 TARGETS = {"seconds": {"trl": 0.25, "trl, precomputed": 0.5}, "peak_mebibytes": {"trl": 0.5}}
 
 
-def rows(prompt: int, completion: int) -> list[tuple[list[int], list[int], bool]]:
+def rows(prompt: int, completion: int, vocabulary: int) -> Rows:
     """Return prompts, completions that end with `END`, and labels."""
     import numpy as np
 
     rng = np.random.default_rng(20260404)
-    ids = rng.integers(2, VOCABULARY, (ROWS, prompt + completion - 1)).tolist()
+    ids = rng.integers(2, vocabulary, (ROWS, prompt + completion - 1)).tolist()
     return [(row[:prompt], [*row[prompt:], END], i % 2 == 0) for i, row in enumerate(ids)]
 
 
-def model() -> Any:
+def model(vocabulary: int) -> Any:
     """Return the model before training."""
     from lm.tiny_models import tiny_qwen2
 
-    return tiny_qwen2(VOCABULARY, WIDTH, LAYERS, eos_token_id=END, pad_token_id=PADDING)
+    return tiny_qwen2(vocabulary, WIDTH, LAYERS, eos_token_id=END, pad_token_id=PADDING)
 
 
-def our_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clock: Any, **settings: Any) -> Any:
+def our_trainer(data: Rows, vocabulary: int, folder: str, clock: Any, **settings: Any) -> Any:
     """Return our trainer on some rows."""
     import numpy as np
 
@@ -82,10 +90,10 @@ def our_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, cloc
         np.arange(len(labels)),
     )
     args = RatioConfig(folder, method="rdro", alpha=ALPHA, weighting="pooled", **COMMON, **settings)
-    return RatioTrainer(model(), args, examples, callbacks=[clock])
+    return RatioTrainer(model(vocabulary), args, examples, callbacks=[clock])
 
 
-def peer_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clock: Any, **settings: Any) -> Any:
+def peer_trainer(data: Rows, vocabulary: int, folder: str, clock: Any, **settings: Any) -> Any:
     """Return trl's KTO trainer, its loss replaced, on some rows."""
     import torch
     from datasets import Dataset
@@ -113,7 +121,7 @@ def peer_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clo
             reference = inputs["ref_logps"] if self.precompute_ref_logps else seen["reference"].sum(dim=1)
             return rdro_losses(seen["policy"].sum(dim=1) - reference, inputs["label"], ALPHA).mean()
 
-    words = ["<end>", "<pad>", *(f"w{i}" for i in range(2, VOCABULARY))]
+    words = ["<end>", "<pad>", *(f"w{i}" for i in range(2, vocabulary))]
     splitter = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
     splitter.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitter, eos_token="<end>", pad_token="<pad>")
@@ -125,7 +133,7 @@ def peer_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clo
         }
         for prompt, completion, label in data
     ]
-    policy = model()
+    policy = model(vocabulary)
     policy.save_pretrained(folder)  # from where trl loads its reference
     policy.config._name_or_path = folder
     args = KTOConfig(folder, **COMMON, **settings)
@@ -138,7 +146,7 @@ def peer_trainer(data: list[tuple[list[int], list[int], bool]], folder: str, clo
     return trainer
 
 
-def train(kind: str, steps: int, short: bool) -> dict[str, Any]:
+def train(kind: str, steps: int, vocabulary: int, short: bool) -> dict[str, Any]:
     """Return what a run of some steps took, and its losses."""
     import accelerate  # noqa: F401 - part of both, and of the memory before
     import datasets  # noqa: F401
@@ -158,11 +166,11 @@ def train(kind: str, steps: int, short: bool) -> dict[str, Any]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.steps.append((time.perf_counter() - self.began[0], time.process_time() - self.began[1]))
 
-    clock, data = Clock(), rows(8, 16) if short else rows(PROMPT, COMPLETION)
+    clock, data = Clock(), rows(*((8, 16) if short else (PROMPT, COMPLETION)), vocabulary)
     before = peak_mebibytes()
     with tempfile.TemporaryDirectory() as folder:
         maker, settings = (peer_trainer, PEERS[kind]) if kind in PEERS else (our_trainer, OURS[kind])
-        trainer = maker(data, folder, clock, max_steps=steps, **settings)
+        trainer = maker(data, vocabulary, folder, clock, max_steps=steps, **settings)
         trainer.train()
     return {
         "seconds": [wall for wall, _ in clock.steps],
@@ -172,51 +180,58 @@ def train(kind: str, steps: int, short: bool) -> dict[str, Any]:
     }
 
 
-def compare(kinds: list[str], rounds: int, steps: int, threads: int) -> dict[str, dict[str, Any]]:
-    """Return time, memory and losses of each kind; they take turns."""
+def child(kind: str, vocabulary: int, steps: int, threads: int, *flags: str) -> dict[str, Any]:
+    """Return what `train` returns, from a process of its own."""
+    arguments = ("--child", kind, "--vocabulary", vocabulary, "--steps", steps, *flags)
+    return run_child(__file__, *arguments, threads=threads)
+
+
+def compare(kinds: list[str], vocabulary: int, rounds: int, steps: int, threads: int) -> dict[str, dict[str, Any]]:
+    """Return times and memory of each kind by repetition, and its losses; they take turns."""
     runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind in kinds:
-            runs[kind].append(run_child(__file__, "--child", kind, "--steps", steps, threads=threads))
+            runs[kind].append(child(kind, vocabulary, steps, threads))
     table = {}
     for kind, of_kind in runs.items():
-        seconds, cpu_seconds = ([t for run in of_kind for t in run[name][1:]] for name in ("seconds", "cpu_seconds"))
+        times = {name: [t for run in of_kind for t in run[name][1:]] for name in ("seconds", "cpu_seconds")}
         table[kind] = {
-            "seconds": seconds,
-            "cpu_seconds": cpu_seconds,
-            "median_seconds": statistics.median(seconds),
-            "median_cpu_seconds": statistics.median(cpu_seconds),
-            "tokens_per_second": ROWS * (PROMPT + COMPLETION) / statistics.median(seconds),
-            "peak_mebibytes": statistics.median(run["peak_mebibytes"] for run in of_kind),
+            **times,
+            "peak_mebibytes": [run["peak_mebibytes"] for run in of_kind],
             "losses": of_kind[0]["losses"],
         }
     return table
 
 
-def loss_difference(threads: int) -> tuple[float, list[float]]:
+def loss_difference(vocabulary: int, threads: int) -> tuple[float, list[float]]:
     """Return the largest difference of the losses of both trainers over a short training, and ours."""
-    ours, peer = (
-        run_child(__file__, "--child", kind, "--short", "--steps", 4, threads=threads)["losses"]
-        for kind in ("relratio", "trl, lean")
-    )
+    ours, peer = (child(kind, vocabulary, 4, threads, "--short")["losses"] for kind in ("relratio", "trl, lean"))
     return max(abs(a - b) for a, b in zip(ours, peer, strict=True)), ours
+
+
+def measured(table: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is published."""
+    return [
+        measurement(kind, "peer" if kind in PEERS else "ours", "tokens", TOKENS, *about, row[name])
+        for kind, row in table.items()
+        for name, about in QUANTITIES.items()
+    ]
 
 
 def show(table: dict[str, dict[str, Any]]) -> None:
     """Print the table and whether targets are met."""
-    ours = table["relratio"]
+    medians = {kind: {name: statistics.median(row[name]) for name in QUANTITIES} for kind, row in table.items()}
+    ours = medians["relratio"]
     print(f"{'':18} {'s/step':>8} {'CPU s':>8} {'tokens/s':>9} {'peak MiB':>9}   relratio's share: time, CPU, memory")
-    for kind, row in table.items():
-        shares = [ours[name] / row[name] for name in ("median_seconds", "median_cpu_seconds", "peak_mebibytes")]
+    for kind, row in medians.items():
         print(
-            f"{kind:18} {row['median_seconds']:8.2f} {row['median_cpu_seconds']:8.2f} {row['tokens_per_second']:9,.0f} "
-            f"{row['peak_mebibytes']:9,.0f}   " + "  ".join(f"{share:5.3f}" for share in shares)
+            f"{kind:18} {row['seconds']:8.2f} {row['cpu_seconds']:8.2f} {TOKENS / row['seconds']:9,.0f} "
+            f"{row['peak_mebibytes']:9,.0f}   " + "  ".join(f"{ours[name] / row[name]:5.3f}" for name in QUANTITIES)
         )
     for quantity, targets in TARGETS.items():
-        name = {"seconds": "median_seconds"}.get(quantity, quantity)
         for kind, target in targets.items():
-            if kind in table:
-                share = ours[name] / table[kind][name]
+            if kind in medians:
+                share = ours[quantity] / medians[kind][quantity]
                 met = "met" if share <= target else "missed"
                 print(f"{quantity} <= {target} of {kind}: {share:.3f}, {met}")
 
@@ -224,33 +239,36 @@ def show(table: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3, help="steps of each run, the first one to warm up (default 3)")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each run, the first one to warm up (default 4)")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each kind, in turns (default 1)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
     parser.add_argument("--kinds", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS], help="what to run")
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="tokens of the model (default 151936)")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--short", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.steps < 2:
-        parser.error(f"--steps must be at least 2, got {arguments.steps}")
+    if arguments.steps < 2 or "relratio" not in arguments.kinds:
+        parser.error(
+            "--steps must be at least 2 and --kinds include relratio, "
+            f"got {arguments.steps} and {', '.join(arguments.kinds)}"
+        )
+    vocabulary, threads = arguments.vocabulary, arguments.threads
     if arguments.child:
-        report(train(arguments.child, arguments.steps, arguments.short))
+        report(train(arguments.child, arguments.steps, vocabulary, arguments.short))
         return
     about = machine("torch", "transformers", "trl", "accelerate")
-    print(f"{about['processor']}, {arguments.threads} threads, load {about['load']}, {about['versions']}")
-    print(f"{ROWS} rows of {PROMPT + COMPLETION} tokens, vocabulary {VOCABULARY:,}, width {WIDTH}, {LAYERS} layers")
-    difference, losses = loss_difference(arguments.threads)
+    print(f"{about['processor']}, {threads} threads, load {about['load']}, {about['versions']}")
+    print(f"{ROWS} rows of {PROMPT + COMPLETION} tokens, vocabulary {vocabulary:,}, width {WIDTH}, {LAYERS} layers")
+    difference, losses = loss_difference(vocabulary, threads)
     print(f"largest difference of losses {difference:.1e}; losses {', '.join(f'{loss:.4f}' for loss in losses)}")
     if difference > 1e-5:
-        raise SystemExit("the losses of both trainers must agree to 1e-5")
-    table = compare(arguments.kinds, arguments.rounds, arguments.steps, arguments.threads)
+        raise SystemExit(f"the losses of both trainers must agree to 1e-5, got {difference:.1e}")
+    table = compare(arguments.kinds, vocabulary, arguments.rounds, arguments.steps, threads)
     show(table)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    result = {"machine": about, "load_after": machine()["load"], "threads": arguments.threads, "rows": table}
-    (arguments.output / "lm_step.json").write_text(
-        json.dumps(result | {"loss_difference": difference}, indent=2) + "\n"
-    )
+    facts = {"vocabulary": vocabulary, "load_after": machine()["load"], "loss_difference": difference}
+    facts["losses"] = {kind: row["losses"] for kind, row in table.items()}
+    save(arguments.output, "lm_step", about, threads, measured(table), **facts)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,22 @@ threads are pinned to one.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from support.child import machine
+from support.published import measurement, save
 from threadpoolctl import threadpool_limits
 
 from sim import Counts, World, build_world, simulate
 
 RESPONSES = 20
+SIZES = [10**k for k in range(3, 10)]
+LARGEST_OF_PEER = 10**6  # of 10^9 examples a data set would take minutes each
 SPEC = {
     "name": "thumbs",
     "preference": "thumbs",
@@ -60,31 +63,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=4000, help="data sets of ours (default: 4000)")
     parser.add_argument("--peer-replicates", type=int, default=20, help="data sets of the peer (default: 20)")
-    parser.add_argument("--repeats", type=int, default=7, help="repetitions (default: 7)")
+    parser.add_argument("--repeats", type=int, default=7, help="repetitions (default: 7; of the peer 3 at most)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="sample sizes (default: 10^3 to 10^9)")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
     arguments = parser.parse_args()
-    rows = []
+    about, rows = machine("numpy", "scipy"), {}
     with threadpool_limits(limits=1):
-        for n in (10**3, 10**6, 10**9):
-            ours = seconds_a_replicate(by_counts, n, arguments.replicates, arguments.repeats)
-            # A peer of 10^9 examples a data set would take minutes each.
-            peer = seconds_a_replicate(by_examples, n, arguments.peer_replicates, 3) if n <= 10**6 else None
-            rows.append({"n": n, "seconds": ours, "peer_seconds": peer})
-    first = statistics.median(rows[0]["seconds"])
-    print(f"drawing and fitting rdro, {RESPONSES} responses, medians of {arguments.repeats} repetitions (range)")
-    for row in rows:
-        ours = [1e6 * second for second in row["seconds"]]
+        for n in arguments.sizes:
+            rows[n] = {"ours": seconds_a_replicate(by_counts, n, arguments.replicates, arguments.repeats)}
+            if n <= LARGEST_OF_PEER:
+                repeats = min(arguments.repeats, 3)
+                rows[n]["peer"] = seconds_a_replicate(by_examples, n, arguments.peer_replicates, repeats)
+    show(rows, arguments.repeats)
+    save(arguments.output, "sample_size", about, 1, list(chain(*map(measured, rows, rows.values()))))
+
+
+def measured(n: int, times: dict[str, list[float]]) -> list[dict[str, object]]:
+    """Return what is published of one sample size."""
+    contenders = {"ours": "relratio, counts", "peer": "numpy, example by example"}
+    return [
+        measurement(contenders[role], role, "examples", n, "time a replicate", "s", values)
+        for role, values in times.items()
+    ]
+
+
+def show(rows: dict[int, dict[str, list[float]]], repeats: int) -> None:
+    """Print a line for each sample size."""
+    least = min(rows)
+    first = statistics.median(rows[least]["ours"])
+    print(f"drawing and fitting rdro, {RESPONSES} responses, medians of {repeats} repetitions (range)")
+    for n, times in rows.items():
+        ours = [1e6 * second for second in times["ours"]]
         middle = statistics.median(ours)
-        line = f"n = {row['n']:<13,} {middle:6.1f} us a replicate ({min(ours):.1f} to {max(ours):.1f}), "
-        line += f"{middle / (1e6 * first):.2f} times that of n = 1,000"
-        if row["peer_seconds"]:
-            line += f"; example by example {1e6 * statistics.median(row['peer_seconds']) / middle:,.0f} times as long"
+        line = f"n = {n:<13,} {middle:6.1f} us a replicate ({min(ours):.1f} to {max(ours):.1f}), "
+        line += f"{middle / (1e6 * first):.2f} times that of n = {least:,}"
+        if "peer" in times:
+            line += f"; example by example {1e6 * statistics.median(times['peer']) / middle:,.0f} times as long"
         print(line)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
-    arguments.output.write_text(
-        json.dumps({"versions": versions, "responses": RESPONSES, "rows": rows}, indent=2) + "\n"
-    )
 
 
 if __name__ == "__main__":

@@ -6,22 +6,22 @@ policy is checked to 1e-8 after the timing, against the peer's solution polished
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import scipy
 from scipy.optimize import minimize, root
+from support.child import machine
+from support.published import measurement, save
 from threadpoolctl import threadpool_limits
 
 from theory import minimise_over_simplex
 
 ALPHA = 0.4
 EXAMPLES = 100_000
+RESPONSES = [5, 20, 50, 200]
 
 
 def draw_masses(responses: int, replicates: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,33 +72,27 @@ def polished_policy(
     return np.exp(exact - np.logaddexp.reduce(exact))
 
 
-def measure(responses: int, replicates: int, loop: int, repeats: int) -> dict[str, object]:
-    """Return rates and the largest difference of the two fits."""
+def measure(responses: int, replicates: int, loop: int, repeats: int) -> tuple[list[float], list[float], float]:
+    """Return seconds a fit of the batch and of the loop, by repetition, and the largest difference of the two fits."""
     preferred, nonpreferred, reference = draw_masses(responses, replicates, np.random.default_rng(20260404))
     batched, policies = [], np.empty(0)
     for _ in range(repeats):
         start = time.perf_counter()
         policies = minimise_over_simplex("rdro", preferred, nonpreferred, reference[None], np.full(1, ALPHA)).policy
-        batched.append(replicates / (time.perf_counter() - start))
+        batched.append((time.perf_counter() - start) / replicates)
     looped, fits = [], []
     for _ in range(repeats):
         start = time.perf_counter()
         fits = [scipy_fit(preferred[i], nonpreferred[i], reference) for i in range(loop)]
-        looped.append(loop / (time.perf_counter() - start))
+        looped.append((time.perf_counter() - start) / loop)
     exact = [polished_policy(fits[i], preferred[i], nonpreferred[i], reference) for i in range(loop)]
-    return {
-        "responses": responses,
-        "replicates": replicates,
-        "batched_fits_per_second": summary(batched),
-        "scipy_fits_per_second": summary(looped),
-        "ratio_of_medians": statistics.median(batched) / statistics.median(looped),
-        "largest_policy_difference": float(np.abs(np.stack(exact) - policies[:loop]).max()),
-    }
+    return batched, looped, float(np.abs(np.stack(exact) - policies[:loop]).max())
 
 
-def summary(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest value."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+def rates(seconds: list[float]) -> str:
+    """Return the median, least and largest rate of fits."""
+    middle, low, high = (1.0 / value for value in (statistics.median(seconds), max(seconds), min(seconds)))
+    return f"{middle:,.4g} ({low:,.4g} to {high:,.4g})"
 
 
 def main() -> None:
@@ -107,22 +101,29 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=20_000, help="data sets of the batched fit (default 20000)")
     parser.add_argument("--loop", type=int, default=100, help="data sets of the scipy loop (default 100)")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of each measurement (default 5)")
+    parser.add_argument("--responses", type=int, nargs="+", default=RESPONSES, help="responses (default 5 20 50 200)")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
     arguments = parser.parse_args()
-    with threadpool_limits(1):
-        rows = [measure(k, arguments.replicates, arguments.loop, arguments.repeats) for k in (20, 200)]
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
-    for row in rows:
+    about, measurements, differences = machine("numpy", "scipy"), [], {}
+    for responses in arguments.responses:
+        with threadpool_limits(1):
+            times = measure(
+                responses, arguments.replicates, min(arguments.loop, arguments.replicates), arguments.repeats
+            )
+        batched, looped, difference = times
+        ours, peer = statistics.median(batched), statistics.median(looped)
         print(
-            f"{row['responses']} responses: {row['batched_fits_per_second']['median']:,.0f} fits/s batched, "
-            f"{row['scipy_fits_per_second']['median']:,.1f} fits/s scipy loop, ratio {row['ratio_of_medians']:,.0f}, "
-            f"largest difference {row['largest_policy_difference']:.1e}"
+            f"{responses} responses: {rates(batched)} fits/s batched, {rates(looped)} fits/s scipy loop, "
+            f"ratio {peer / ours:,.0f}, largest difference {difference:.1e}"
         )
-        if row["largest_policy_difference"] > 1e-8:
-            raise SystemExit("the two fits must agree to 1e-8")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    result = {"machine": platform.machine(), "versions": versions, "alpha": ALPHA, "examples": EXAMPLES, "rows": rows}
-    (arguments.output / "tabular_fit.json").write_text(json.dumps(result, indent=2) + "\n")
+        if difference > 1e-8:
+            raise SystemExit(f"the two fits must agree to 1e-8, got {difference:.1e} at {responses} responses")
+        size = ("responses", responses, "time a fit", "s")
+        measurements.append(measurement("relratio, batched", "ours", *size, batched))
+        measurements.append(measurement("scipy BFGS, one by one", "peer", *size, looped))
+        differences[responses] = difference
+    facts = {"alpha": ALPHA, "examples": EXAMPLES, "largest_policy_difference": differences}
+    save(arguments.output, "tabular_fit", about, 1, measurements, **facts)
 
 
 if __name__ == "__main__":

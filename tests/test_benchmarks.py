@@ -1,0 +1,104 @@
+"""Benchmarks run at tiny sizes, and their results become one table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "sample_size": ["--sizes", "1000", "100000", "--replicates", "4", "--peer-replicates", "2", "--repeats", "2"],
+    "tabular_fit": ["--responses", "3", "5", "--replicates", "4", "--loop", "2", "--repeats", "3"],
+}
+HEAD = ["--widths", "8", "--vocabulary", "300", "--rounds", "1", "--threads", "1"]
+
+
+def run(script, *arguments):
+    """Run a script of benchmarks/."""
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Folder of the results of the benchmarks that need no language model; tests do not change it."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    for name, arguments in TINY.items():
+        done = run(f"{name}.py", *arguments, "--output", folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(results):
+    """The table of these results."""
+    path = results.parent / "published.csv"
+    done = run("support/published.py", "--results", results, "--output", path)
+    assert (done.returncode, done.stdout) == (0, f"{path}: 8 rows\n")
+    return pd.read_csv(path)
+
+
+def test_table_has_a_row_for_each_contender_size_and_quantity(table):
+    keys = table[["question", "contender", "role", "size_name", "size", "quantity", "unit"]]
+    assert [tuple(row) for row in keys.itertuples(index=False)] == [
+        ("sample_size", "relratio, counts", "ours", "examples", 1_000, "time a replicate", "s"),
+        ("sample_size", "numpy, example by example", "peer", "examples", 1_000, "time a replicate", "s"),
+        ("sample_size", "relratio, counts", "ours", "examples", 100_000, "time a replicate", "s"),
+        ("sample_size", "numpy, example by example", "peer", "examples", 100_000, "time a replicate", "s"),
+        ("tabular_fit", "relratio, batched", "ours", "responses", 3, "time a fit", "s"),
+        ("tabular_fit", "scipy BFGS, one by one", "peer", "responses", 3, "time a fit", "s"),
+        ("tabular_fit", "relratio, batched", "ours", "responses", 5, "time a fit", "s"),
+        ("tabular_fit", "scipy BFGS, one by one", "peer", "responses", 5, "time a fit", "s"),
+    ]
+    assert list(table["repetitions"]) == [2, 2, 2, 2, 3, 3, 3, 3]
+
+
+def test_table_holds_the_spread_of_the_measured_values_and_what_measured_them(results, table):
+    content = json.loads((results / "tabular_fit.json").read_text())
+    low, middle, high = sorted(content["measurements"][0]["values"])
+    row = table[table["question"] == "tabular_fit"].iloc[0]
+    assert list(row[["low", "median", "high"]]) == pytest.approx([low, middle, high], rel=1e-5)
+    assert low > 0
+    assert row["processor"] == content["machine"]["processor"] and row["threads"] == 1
+    assert row["versions"].startswith("python 3.") and "; scipy " in row["versions"]
+    assert max(content["largest_policy_difference"].values()) < 1e-8
+
+
+def test_published_table_of_the_repository_has_the_form_that_is_written(table):
+    published = pd.read_csv(ROOT / "benchmarks" / "published.csv")
+    assert list(published) == list(table)
+    measured = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"lm_gpu"}
+    assert set(published["question"]) >= measured
+    for question, rows in published.groupby("question"):
+        assert set(rows["role"]) == {"ours", "peer"}, question
+    assert (published["median"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [("{", "JSONDecodeError"), ('{"machine": {}}', "KeyError: 'versions'")]
+)
+def test_file_that_is_no_result_is_refused_in_one_line_and_nothing_written(content, problem, tmp_path):
+    (tmp_path / "old.json").write_text(content)
+    done = run("support/published.py", "--results", tmp_path, "--output", tmp_path / "p.csv")
+    assert done.returncode == 1 and not (tmp_path / "p.csv").exists()
+    assert done.stderr.startswith(f"error: {tmp_path / 'old.json'} must be the result of a benchmark, got {problem}")
+    assert done.stderr.endswith("remake it: make bench\n") and done.stderr.count("\n") == 1
+
+
+def test_no_results_name_the_command_that_makes_them(tmp_path):
+    done = run("support/published.py", "--results", tmp_path, "--output", tmp_path / "p.csv")
+    assert done.returncode == 1 and not (tmp_path / "p.csv").exists()
+    assert done.stderr == f"error: {tmp_path} must hold results of benchmarks, got none; make them with: make bench\n"
+
+
+@pytest.mark.slow
+def test_output_head_is_measured_against_all_logits(tmp_path):
+    done = run("lm_head.py", *HEAD, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "lm_head.json").read_text())
+    assert [row["role"] for row in content["measurements"]] == 3 * ["ours"] + 6 * ["peer"]
+    assert {row["unit"] for row in content["measurements"]} == {"s", "MiB"}
+    assert max(content["largest_difference"]["8"].values()) < 1e-5
