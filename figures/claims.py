@@ -1,0 +1,29 @@
+"""The registry of claims: those of the two papers and our own, each with the rule that decides about it."""
+
+from figures.own_claims import OWN_CLAIMS
+from figures.paper_claims import PAPER_CLAIMS
+from figures.rules import Claim
+
+__all__ = ["CLAIMS", "Claim", "claim_tables"]
+
+CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *OWN_CLAIMS)
+"""All claims, those of the papers first."""
+
+
+def claim_tables() -> dict[str, tuple[str, ...]]:
+    """Return the tables that decide about claims, with the columns that are read.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Columns by table ``study/table``, in the order of the claims.
+
+    Examples
+    --------
+    >>> claim_tables()["ratio_shapes/table"]
+    ('relative_ratio', 'alpha', 'relative_ratio_bound')
+    """
+    columns: dict[str, dict[str, None]] = {}
+    for rule in (rule for claim in CLAIMS for rule in claim.rules):
+        columns.setdefault(rule.table, {}).update(dict.fromkeys(rule.columns))
+    return {table: tuple(names) for table, names in columns.items()}
