@@ -156,6 +156,7 @@ PREFERENCE_MODELS: dict[str, PreferenceModel] = {
         regime="paired",
     ),
 }
+"""Preference models by name."""
 
 
 def build_preference(
