@@ -11,7 +11,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help figures test test-slow lint bench notebooks clean
+.PHONY: help figures test test-slow lint bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,15 +40,20 @@ notebooks: $(if $(NOTEBOOKS),$(VENV)/.installed-notebooks) ## open the tours of 
 	@test -n "$(NOTEBOOKS)" || { echo "make notebooks must find a file notebooks/*.ipynb, found none" >&2; exit 1; }
 	$(BIN)/jupyter lab notebooks
 
+docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going --quiet --fresh-env docs docs/_build
+	@echo "open docs/_build/index.html"
+
 clean: ## remove the environment, the figures and all caches (results/ stays: it may have taken an hour)
-	rm -rf $(VENV) $(FIGURES) benchmarks/results build *.egg-info .coverage \
+	rm -rf $(VENV) $(FIGURES) benchmarks/results docs/_build build *.egg-info .coverage \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is remade when pyproject.toml or constraints.txt has changed; until then a target starts at once.
 $(VENV)/.installed-studies: extras := data,networks
-$(VENV)/.installed-dev: extras := data,dev
+$(VENV)/.installed-dev: extras := data,dev,docs
 $(VENV)/.installed-bench: extras := data,lm,bench
+$(VENV)/.installed-docs: extras := data,lm,docs
 $(VENV)/.installed-notebooks: extras := data,notebooks
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created

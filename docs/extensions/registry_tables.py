@@ -119,7 +119,6 @@ class RegistryTable(SphinxDirective):
         lines = [columns, ("---",) * len(columns), *rows()]
         # A table of Markdown ends a cell at a bar, also in code.
         cells = ((cell.replace("``", "`").replace("|", r"\|") for cell in line) for line in lines)
-        self.env.note_reread()  # registries are many files
         return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in cells))
 
 
