@@ -1,12 +1,14 @@
 """The registry of claims: those of the two papers and our own, each with the rule that decides about it."""
 
-from figures.own_claims import OWN_CLAIMS
+from figures.assumption_claims import ASSUMPTION_CLAIMS
+from figures.estimation_claims import ESTIMATION_CLAIMS
 from figures.paper_claims import PAPER_CLAIMS
 from figures.rules import Claim
+from figures.training_claims import TRAINING_CLAIMS
 
 __all__ = ["CLAIMS", "Claim", "claim_tables"]
 
-CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *OWN_CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *ESTIMATION_CLAIMS, *ASSUMPTION_CLAIMS, *TRAINING_CLAIMS)
 """All claims, those of the papers first."""
 
 

@@ -7,7 +7,18 @@ so that the tables behind the claims can be named at once.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["VERDICTS", "Claim", "Compare", "Extreme", "Paired", "Rule", "Share", "StudyClaim", "StudyInterval"]
+__all__ = [
+    "VERDICTS",
+    "Claim",
+    "Compare",
+    "Extreme",
+    "Paired",
+    "Rule",
+    "Share",
+    "StudyClaim",
+    "StudyInterval",
+    "Values",
+]
 
 VERDICTS = ("supported", "refuted", "inconclusive", "not run")
 """Verdicts on a claim, and on each piece of evidence for it."""
