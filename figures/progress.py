@@ -66,7 +66,7 @@ class Progress:
 
     Examples
     --------
-    >>> seconds = iter([0.0, 0.0, 60.0, 60.0])
+    >>> seconds = iter([0.0, 60.0])
     >>> progress = Progress(["sim"], "quick", cores=2, drawing=0.0, clock=lambda: next(seconds))
     >>> for done in (0, 50):
     ...     progress.tell("sim", "constants", done, 100)
