@@ -51,7 +51,7 @@
   for (const place of all("[data-figure]")) {
     const figure = find(`#figure-${place.dataset.figure}`).cloneNode(true);
     figure.removeAttribute("id");
-    place.replaceChildren(figure);
+    place.append(figure);
   }
 
   // Figures in full size.

@@ -42,7 +42,6 @@ def browser():
 def opened(browser, address, expected=None, **settings) -> Generator:
     """Open a page; whatever it says in the console, raises, or asks the network for, is a failure unless expected."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
-    context.set_default_timeout(5000)
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -136,6 +135,9 @@ def test_filters_by_verdict_and_source_combine_with_search(page):
 def test_deep_link_opens_at_its_claim_even_if_filters_hide_it(browser, report):
     with opened(browser, f"{report}#stable") as page:
         assert focused(page) == "stable"
+        page.locator("#stable").get_by_role("link", name="How to read it").click()
+        assert focused(page) == f"figure-{FIGURE}"
+        page.go_back()
         page.wait_for_function("Math.abs(document.querySelector('#stable').getBoundingClientRect().top) < 40")
         page.get_by_label("Search").fill("exceeds")
         assert shown(page) == ["ratio-bounded"]
@@ -154,7 +156,7 @@ def test_keyboard_alone_reaches_search_claims_and_enlarged_figures(page):
     page.keyboard.press("/")
     assert focused(page) == "page-search"
     page.keyboard.type("1/alpha/")
-    assert page.get_by_label("Search").input_value() == "1/alpha/"  # a letter like any other once one is there
+    sync_api.expect(page.get_by_label("Search")).to_have_value("1/alpha/")  # there a letter like any other
     page.keyboard.press("Backspace")
     assert shown(page) == ["ratio-bounded"]
     button = page.locator("#ratio-bounded").get_by_role("button", name="Enlarge")
@@ -263,6 +265,8 @@ def test_paper_shows_what_was_folded_and_white_ground(browser, report):
         page.emulate_media(media="print")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not page.locator("#page-filters").is_visible()
+        assert page.locator("figure img:visible").count() == 1  # once on paper; claims name it
+        assert page.locator("#weighting").get_by_text(f"Figure: {FIGURE}").is_visible()
         folded = page.locator("details:not([open])").count()
         assert folded
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
