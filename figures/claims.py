@@ -1,5 +1,7 @@
 """The registry of claims: those of the two papers and our own, each with the rule that decides about it."""
 
+from collections.abc import Sequence
+
 from figures.assumption_claims import ASSUMPTION_CLAIMS
 from figures.estimation_claims import ESTIMATION_CLAIMS
 from figures.paper_claims import PAPER_CLAIMS
@@ -12,8 +14,13 @@ CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *ESTIMATION_CLAIMS, *ASSUMPTION_CLAI
 """All claims, those of the papers first."""
 
 
-def claim_tables() -> dict[str, tuple[str, ...]]:
+def claim_tables(claims: Sequence[Claim] = CLAIMS) -> dict[str, tuple[str, ...]]:
     """Return the tables that decide about claims, with the columns that are read.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        The claims; default all.
 
     Returns
     -------
@@ -26,6 +33,6 @@ def claim_tables() -> dict[str, tuple[str, ...]]:
     ('relative_ratio', 'alpha', 'relative_ratio_bound')
     """
     columns: dict[str, dict[str, None]] = {}
-    for rule in (rule for claim in CLAIMS for rule in claim.rules):
+    for rule in (rule for claim in claims for rule in claim.rules):
         columns.setdefault(rule.table, {}).update(dict.fromkeys(rule.columns))
     return {table: tuple(names) for table, names in columns.items()}

@@ -274,7 +274,7 @@ def _stop(rows: pd.DataFrame) -> int:
     """Return the step of the least mean loss on held-out examples, the last one where none is finite or some agree."""
     losses = rows[(rows["metric"] == "held_out_loss") & (rows["status"] == "ok")]
     means = losses.groupby("step")["value"].mean()[::-1]
-    return int(means.index[means.argmin()]) if len(means) else int(rows["step"].max())
+    return int(means.index[int(means.argmin())]) if len(means) else int(rows["step"].max())
 
 
 def _t_test(rule: Paired, scenario: str, values: np.ndarray, lost: int) -> tuple[Evidence, tuple[float, float]]:

@@ -61,7 +61,7 @@ PAPER_CLAIMS = (
             StudyClaim("consistency", _REACHED, methods=("rdro",)),
             StudyClaim("arena", _REACHED_VOTES, methods=("rdro",)),
         ),
-        figure="error_against_sample_size",
+        figure="errors_fall_at_rate_one_half",
         test="tests/theory/test_target_values.py::test_p5_under_assumption_m_rdro_targets_the_preferred_law",
     ),
     Claim(
@@ -73,7 +73,7 @@ PAPER_CLAIMS = (
             StudyClaim("consistency", _REACHED, methods=("ddro",)),
             StudyClaim("arena", _REACHED_VOTES, methods=("ddro",)),
         ),
-        figure="error_against_sample_size",
+        figure="errors_fall_at_rate_one_half",
         test="tests/theory/test_target_values.py::test_p5_under_assumption_m_ddro_targets_the_preferred_law",
     ),
     Claim(
@@ -89,7 +89,7 @@ PAPER_CLAIMS = (
             ),
             StudyInterval("arena", _KEPT_VOTES, 0.0, methods=("dpo", "ipo")),
         ),
-        figure="error_against_sample_size",
+        figure="consistency_without_bradley_terry",
         test="tests/theory/test_target_values.py::test_dpo_on_independent_pairs_has_a_closed_form",
     ),
     Claim(

@@ -144,8 +144,7 @@ def _present(results: Path, claims: Sequence[Claim]) -> dict[str, "pd.DataFrame"
     """Read the tables that claims need and that are there."""
     from figures.tables import read_tables, table_path
 
-    wanted = {rule.table for claim in claims for rule in claim.rules}
-    columns = {name: needed for name, needed in claim_tables().items() if name in wanted}
+    columns = claim_tables(claims)
     return read_tables(results, {name: c for name, c in columns.items() if table_path(results, name).is_file()})
 
 
