@@ -3,22 +3,22 @@ PYTHON ?= python3
 
 VENV := .venv
 BIN := $(VENV)/bin
-RESULTS := results
-FIGURES := figures/output
 BENCHMARKS := $(wildcard benchmarks/*.py)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help figures test test-slow lint bench notebooks docs clean
+.PHONY: help figures paper test test-slow lint bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-figures: $(VENV)/.installed-studies ## run the quick studies into results/ and draw every figure into figures/output/
-	$(BIN)/python -m sim run --profile quick --output $(RESULTS)
-	$(BIN)/python -m figures --results $(RESULTS) --output $(FIGURES)
+figures: $(VENV)/.installed-studies ## all studies, then figures, claims and the report, at the quick profile (minutes)
+	$(BIN)/python -m figures.reproduce --profile quick
+
+paper: $(VENV)/.installed-studies ## the same at the paper profile (hours)
+	$(BIN)/python -m figures.reproduce --profile paper
 
 test: lint ## lint, then every test but the slow ones, with coverage
 	$(BIN)/python -m pytest --cov --numprocesses auto
@@ -44,24 +44,24 @@ docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/; warn
 	$(BIN)/sphinx-build -W --keep-going --quiet --fresh-env docs docs/_build
 	@echo "open docs/_build/index.html"
 
-clean: ## remove the environment, the figures and all caches (results/ stays: it may have taken an hour)
-	rm -rf $(VENV) $(FIGURES) benchmarks/results docs/_build build *.egg-info .coverage \
+clean: ## remove the environment, the figures and all caches (results/ stays: it may have taken hours)
+	rm -rf $(VENV) figures/output benchmarks/results docs/_build build *.egg-info .coverage \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is remade when pyproject.toml or constraints.txt has changed; until then a target starts at once.
-$(VENV)/.installed-studies: extras := data,networks
+$(VENV)/.installed-studies: extras := data,lm
 $(VENV)/.installed-dev: extras := data,dev,docs
 $(VENV)/.installed-bench: extras := data,lm,bench
 $(VENV)/.installed-docs: extras := data,lm,docs
-$(VENV)/.installed-notebooks: extras := data,notebooks
+$(VENV)/.installed-notebooks: extras := data,lm,notebooks
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created
 	$(BIN)/python -m pip install --editable '.[$(extras)]' --constraint constraints.txt
 	@touch $@
 
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "PYTHON must be Python 3.11 or newer, got $(PYTHON) ($$($(PYTHON) --version 2>&1));" \
 		"name another one: make PYTHON=python3.13 TARGET" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
