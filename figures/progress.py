@@ -40,7 +40,7 @@ _CPU_SECONDS = {
     "wrong_reference": 0.12,
 }
 _UNKNOWN = sorted(_CPU_SECONDS.values())[len(_CPU_SECONDS) // 2]
-_SIZE = {"smoke": 0.25, "quick": 1.0, "paper": 2.5}  # of a task, in those of the quick profile
+_SIZE = {"quick": 1.0, "paper": 2.5}  # of a task, in those of the quick profile
 _DRAWING = 45.0  # seconds of the figures, which are drawn by one process
 _BUSY = 0.85  # share of the cores that tasks keep busy
 _TRUST = 20.0  # CPU seconds of work after which the measured speed counts as much as the expected one

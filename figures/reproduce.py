@@ -23,7 +23,7 @@ from figures.stages import Outcome, Stage, run_stages
 __all__ = ["main"]
 
 _DONE, _RUNS_FAILED, _REFUSED, _SIGNALLED = 0, 1, 2, 128
-_PROFILES = ("smoke", "quick", "paper")
+_PROFILES = ("quick", "paper")
 _STUDIES, _EXPERIMENTS, _FIGURES = "studies", "experiments", "figures"
 _VERDICTS = ("supported", "refuted", "inconclusive", "not run")
 
@@ -141,8 +141,8 @@ def _making(profile: str, results: Path, jobs: str | None) -> list[Stage]:
 
 def _drawing(profile: str, results: Path, output: Path) -> Stage:
     """Return the stage that draws the figures."""
-    named = () if profile == "smoke" else ("--profile", profile)  # figures name the commands of a profile to be shown
-    command = (sys.executable, "-m", "figures", *named, "--results", str(results), "--output", str(output))
+    folders = ("--results", str(results), "--output", str(output))
+    command = (sys.executable, "-m", "figures", "--profile", profile, *folders)
     return Stage(_FIGURES, command, _logs(results) / f"{_FIGURES}.log")
 
 

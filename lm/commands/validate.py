@@ -43,8 +43,9 @@ def validate(arguments: argparse.Namespace) -> int:
 
     check_settings_of(experiments, arguments.output, arguments.profile)
     if arguments.progress:
-        for name, (done, total) in planned(experiments, arguments.output, arguments.profile).items():
-            _tell(name, done, total)
+        # In one piece, so that who reads it never sees a part of the plan.
+        plan = planned(experiments, arguments.output, arguments.profile)
+        print("\n".join(f"progress {name} {done} {total}" for name, (done, total) in plan.items()), flush=True)
     failed = 0
     for experiment in experiments:
         result = run_experiment(

@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     studies = _loaded(arguments)
     tell = {study.name: partial(_tell, study.name) if arguments.progress else None for study in studies}
     if arguments.progress:
-        for study in studies:
-            _tell(study.name, *saved_tasks(study, arguments.output, arguments.profile))
+        # In one piece, so that who reads it never sees a part of the plan.
+        plan = {study.name: saved_tasks(study, arguments.output, arguments.profile) for study in studies}
+        print("\n".join(f"progress {name} {done} {total}" for name, (done, total) in plan.items()), flush=True)
     begun = _begun(studies, arguments.output, arguments.profile)
     for study in studies:
         if study.name not in begun:
