@@ -17,13 +17,22 @@ def write_rules(folder, rules, *, holds):
     for rule in rules:
         keyed = rows.setdefault(rule.table, {})
         for row in rule_rows(rule, holds=holds):
-            # Rules about the same rows share them.
-            keyed[tuple(sorted((k, str(v)) for k, v in row.items() if k != getattr(rule, "column", None)))] = row
+            key = tuple(sorted((name, str(row[name])) for name in _identity(rule, row)))
+            keyed[key] = keyed.get(key, {}) | row  # rules about the same rows share them
     for table, keyed in rows.items():
         path = folder / f"{table}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(list(keyed.values())).to_parquet(path)
     return folder
+
+
+def _identity(rule, row):
+    match rule:
+        case Extreme():
+            return {*rule.by, *rule.where} & set(row)
+        case Compare():
+            return {*rule.by, *rule.first, *rule.second} & set(row)
+    return set(row)
 
 
 def rule_rows(rule, *, holds):
