@@ -8,16 +8,25 @@ from typing import Any
 
 _HOMES = {
     "plot_balanced_and_pooled_error": "figures.balanced_against_pooled_weighting",
+    "plot_constants": "figures.efficiency_against_cramer_rao",
     "plot_direct_infinite_share": "figures.relative_ratio_is_bounded",
+    "plot_distances": "figures.distance_from_bradley_terry",
     "plot_divergence": "figures.training_divergence",
     "plot_efficiencies": "figures.efficiency_against_cramer_rao",
-    "plot_error_against_n": "figures.error_against_sample_size",
+    "plot_error_against_noise": "figures.label_noise_moves_every_target",
+    "plot_error_against_reference_error": "figures.wrong_reference_and_its_remedy",
+    "plot_error_against_told_alpha": "figures.wrong_alpha_leaves_a_bias",
+    "plot_error_in_world": "figures.consistency_without_bradley_terry",
     "plot_error_quantiles": "figures.tails_as_overlap_vanishes",
-    "plot_error_under_assumption": "figures.errors_under_wrong_assumptions",
+    "plot_error_under_noise": "figures.label_noise_moves_every_target",
+    "plot_error_under_unequal_rates": "figures.prompt_rates_need_weights_by_prompt",
+    "plot_error_under_wrong_alpha": "figures.wrong_alpha_leaves_a_bias",
+    "plot_error_under_wrong_reference": "figures.wrong_reference_and_its_remedy",
     "plot_failed_fits": "figures.tails_as_overlap_vanishes",
     "plot_generator_efficiencies": "figures.efficiency_against_cramer_rao",
     "plot_largest_ratios": "figures.relative_ratio_is_bounded",
     "plot_loss_shapes": "figures.loss_and_gradient_shapes",
+    "plot_rates": "figures.errors_fall_at_rate_one_half",
     "plot_ratio_curves": "figures.relative_ratio_is_bounded",
 }
 

@@ -17,10 +17,15 @@ FIGURES = (
     "tails_as_overlap_vanishes",
     "loss_and_gradient_shapes",
     "training_divergence",
-    "error_against_sample_size",
+    "consistency_without_bradley_terry",
+    "errors_fall_at_rate_one_half",
+    "distance_from_bradley_terry",
     "efficiency_against_cramer_rao",
     "balanced_against_pooled_weighting",
-    "errors_under_wrong_assumptions",
+    "wrong_alpha_leaves_a_bias",
+    "wrong_reference_and_its_remedy",
+    "prompt_rates_need_weights_by_prompt",
+    "label_noise_moves_every_target",
 )
 """Names of all figures, in the order of the story they tell."""
 

@@ -6,29 +6,11 @@ import numpy as np
 import pandas as pd
 
 from sim.exact_tables import efficiencies, loss_shapes, ratio_shapes
+from tests.figures import simulation_tables
+from tests.figures.rows import ALPHAS, SIZES, save_tables, summary_row
 
-ALPHAS = (0.1, 0.2, 0.5, 0.8)
-SIZES = (100, 1_000, 10_000, 100_000)
-METHODS = ("sft", "rdro", "ddro", "mle", "dpo", "ipo", "kto")
 OVERLAPS = (1.0, 0.1, 0.01)
-WRONG_ALPHA = (
-    *("rdro told 0.45", "ddro told 0.45", "mle told 0.45", "rdro told 0.15", "ddro told 0.15", "mle told 0.15"),
-    *("rdro plug-in", "sft"),
-)
-WRONG_REFERENCE = ("rdro", "ddro", "mle", "rdro calibrated", "sft")
-PROMPT_RATES = (
-    *("rdro, one alpha", "rdro, alpha(x)", "rdro, alpha(x), weights(x)"),
-    *("mle, one alpha", "mle, alpha(x)"),
-)
 LAWS = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6]}
-
-
-def summary_row(value, *, exact=None, spread=0.1, share_ok=1.0, **keys):
-    """Return one row of a summary around a value."""
-    spread = spread * abs(value)
-    interval = {"low": value - spread, "high": value + spread}
-    quantiles = {"median": value, "q025": value - 2 * spread, "q975": value + 2 * spread}
-    return {**keys, "share_ok": share_ok, "mean": value, **interval, **quantiles, "exact": exact}
 
 
 def write_tables(folder, *, factor=1.0):
@@ -38,27 +20,13 @@ def write_tables(folder, *, factor=1.0):
         "loss_shapes/table": loss_shapes(alphas=(0.2, 0.5, 0.8), log_ratios=(-4.0 * factor, 4.0)),
         "boundedness/summary": _boundedness(factor),
         "class_weighting/summary": _class_weighting(factor),
-        "consistency/summary": _consistency(factor),
-        "consistency/rates": _rates(factor),
-        "arena/summary": _consistency(factor),
-        "arena/rates": _rates(factor),
         "dynamics/summary": _dynamics(factor),
         "overlap/summary": _overlap(factor),
         "efficiencies/table": _efficiencies(factor),
         "constants/summary": _constants(factor),
-        "wrong_alpha/summary": _assumption(factor, WRONG_ALPHA, world="five_responses"),
-        "wrong_reference/summary": _assumption(factor, WRONG_REFERENCE, world="tabular", reference_error=0.3),
-        "label_noise/summary": pd.concat(
-            [_assumption(factor, METHODS, world=world, label_noise=0.1) for world in ("thumbs", "pairs")]
-        ),
-        "prompt_rates/summary": _assumption(factor, PROMPT_RATES, world="unequal rates"),
     }
-    for name, table in tables.items():
-        path = folder / f"{name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if "exact" in table:
-            table = table.astype({"exact": "Float64"})  # pandas' NA where a method has no target
-        table.to_parquet(path)
+    save_tables(folder, tables)
+    simulation_tables.write(folder, factor)
     return folder
 
 
@@ -83,26 +51,6 @@ def _class_weighting(factor):
             keys = {"world": "three_responses", "n": n, "alpha": alpha, "method": method, "metric": "tv_preferred"}
             rows.append(summary_row(exact + n**-0.5, exact=exact, **keys))
     return pd.DataFrame(rows)
-
-
-def _consistency(factor):
-    rows = []
-    for world, n, (index, method) in itertools.product(("bradley_terry", "hodge", "arena"), SIZES, enumerate(METHODS)):
-        floor, keys = 0.2 * (method == "dpo"), {"world": world, "n": n, "regime": "paired", "method": method}
-        error = factor * (1 + index / 5) * n**-0.5
-        share = 0.9 if method == "dpo" and n == SIZES[0] else 1.0
-        rows.append(summary_row(floor + error, exact=floor, share_ok=share, metric="tv_preferred", **keys))
-        rows.append(summary_row(error, exact=0.0, share_ok=share, metric="tv_target", **keys))
-    return pd.DataFrame(rows)
-
-
-def _rates(factor):
-    keys = itertools.product(("bradley_terry", "hodge", "arena"), METHODS, ("tv_preferred", "tv_target"))
-    slopes = {"slope": -0.5 * factor, "low": -0.5 * factor - 0.01, "high": -0.5 * factor + 0.01}
-    rows = [
-        {"world": w, "regime": "paired", "method": m, "metric": t, **slopes, "lack_of_fit_p": 0.3} for w, m, t in keys
-    ]
-    return pd.DataFrame([row for row in rows if (row["method"], row["metric"]) != ("dpo", "tv_preferred")])
 
 
 def _dynamics(factor):
@@ -148,13 +96,4 @@ def _constants(factor):
         summary_row(limit, spread=0.02, n=100_000, alpha=alpha, method=name, metric="scaled_kl", replicates=4_000)
         for alpha, name, limit in keys
     ]
-    return pd.DataFrame(rows)
-
-
-def _assumption(factor, methods, **keys):
-    rows = []
-    for n, (index, method) in itertools.product(SIZES, enumerate(methods)):
-        floor = 0.05 * (index + 1) * (index < len(methods) // 2)
-        row = summary_row(floor + factor * n**-0.5, exact=floor, n=n, method=method, metric="tv_preferred", **keys)
-        rows.append(row)
     return pd.DataFrame(rows)

@@ -141,10 +141,6 @@ def test_every_plot_function_draws_where_it_is_told_and_returns_the_axes(name, r
 
 def _reads(plot, table):
     """Say whether a plot function takes a table: some take those of one study, the first figure's one of its two."""
-    if plot.__module__.endswith("error_against_sample_size"):
-        return table.startswith("consistency/")
-    if plot.__module__.endswith("errors_under_wrong_assumptions"):
-        return table.startswith("wrong_alpha/")
     if plot.__module__.endswith("relative_ratio_is_bounded"):
         return table.endswith("/table") == (plot.__name__ == "plot_ratio_curves")
     return True
@@ -167,52 +163,10 @@ def test_alphas_have_their_own_looks_and_too_many_are_refused():
         alpha_styles(np.linspace(0.1, 0.9, 8))
 
 
-def test_unknown_quantity_and_unknown_panel_are_refused(results):
+def test_unknown_quantity_is_refused(results):
     shapes = read_tables(results, {"loss_shapes/table": ["loss"]})["loss_shapes/table"]
     with pytest.raises(ValueError, match="quantity must be one of loss, derivative; got 'los'"):
         figures.plot_loss_shapes(shapes, "los", ax=Figure().subplots())
-    consistency = read_tables(results, load_figure("error_against_sample_size").TABLES)
-    with pytest.raises(ValueError, match="must hold tv_target in the paired world moon, got none"):
-        figures.plot_error_against_n(*list(consistency.values())[:2], "moon", "tv_target", ax=Figure().subplots())
-
-
-def legend_of_errors(summary, rates):
-    """Return the legend of the panel of errors to the preferred law in the world hodge, by method."""
-    ax = figures.plot_error_against_n(summary, rates, ax=Figure().subplots())
-    labels = [text.get_text().replace("\N{MINUS SIGN}", "-") for text in ax.get_legend().get_texts()]
-    return dict(label.split("  ") for label in labels), ax
-
-
-def test_legend_says_slopes_floors_failed_fits_and_lines_that_do_not_fit(results):
-    tables = read_tables(results, load_figure("error_against_sample_size").TABLES)
-    summary, rates = tables["consistency/summary"], tables["consistency/rates"]
-    rates = rates[rates["method"] != "sft"]
-    rates.loc[rates["method"] == "mle", "lack_of_fit_p"] = 1e-9
-    legend, ax = legend_of_errors(summary, rates)
-    slope = "-0.500 [-0.510, -0.490]"
-    assert legend == {
-        "RDRO": slope,
-        "DDRO": slope,
-        "MLE": f"{slope}*",
-        "SFT": "no slope",
-        "DPO (†10 %)": "tends to 0.2",
-        "IPO": slope,
-        "KTO": slope,
-    }
-    floors = [line.get_ydata()[0] for line in ax.get_lines() if line.get_transform() != ax.transData]
-    assert floors == [0.2]
-    crosses = [line.get_xdata() for line in ax.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
-    assert len(crosses) == 1 and list(crosses[0]) == [100]  # the sample size at which fits of dpo failed
-
-
-def test_method_without_exact_target_has_no_floor(results):
-    tables = read_tables(results, load_figure("error_against_sample_size").TABLES)
-    summary = tables["consistency/summary"].assign(
-        exact=pd.array([pd.NA] * len(tables["consistency/summary"]), "Float64")
-    )
-    legend, ax = legend_of_errors(summary, tables["consistency/rates"])
-    assert legend["DPO (†10 %)"] == "no slope"
-    assert all(line.get_transform() == ax.transData for line in ax.get_lines())
 
 
 def test_svg_is_written_too_and_every_format_has_metadata(tmp_path):

@@ -134,8 +134,8 @@ def test_unknown_figure_names_the_nearest(results, tmp_path, capsys):
 def test_missing_results_name_the_command_for_all_of_them(tmp_path, capsys):
     err = failure(capsys, "--results", tmp_path / "my results", "--output", tmp_path / "out")
     studies = (
-        "ratio_shapes boundedness overlap loss_shapes dynamics consistency arena efficiencies constants "
-        "class_weighting wrong_alpha wrong_reference label_noise prompt_rates"
+        "ratio_shapes boundedness overlap loss_shapes dynamics consistency label_noise arena bt_distance efficiencies "
+        "constants class_weighting wrong_alpha wrong_reference prompt_rates"
     )
     assert err.endswith(f"python -m sim run {studies} --profile quick --output '{tmp_path / 'my results'}'\n")
     assert not (tmp_path / "out").exists()
