@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ def _read_figures(output: Path) -> dict[str, dict[str, Any]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["figures"]
         return {name: _read_figure(output, name, entries[name]) for name in FIGURES if name in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"{path} must describe the figures beside it, got {type(error).__name__}: {error}") from error
 
 
@@ -139,9 +140,18 @@ def _read_figure(output: Path, name: str, entry: Mapping[str, Any]) -> dict[str,
         "reading": reading,
         "alt": f"Plot: {title}",
         "image": _data_link(output / f"{name}.{end}", _IMAGES[end]),
+        "size": _size(output / f"{name}.{end}"),
         "data": _data_link(output / f"{name}.csv", "text/csv"),
         "hashes": {**entry["tables"], f"{name}.csv": entry["files"][f"{name}.csv"]},
     }
+
+
+def _size(path: Path) -> dict[str, int]:
+    """Return width and height of a PNG in pixels, so that its place is kept before it is decoded; of an SVG nothing."""
+    if path.suffix != ".png":
+        return {}
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])  # the header comes first (PNG, section 11.2.2)
+    return {"width": width, "height": height}
 
 
 def _data_link(path: Path, kind: str) -> str:

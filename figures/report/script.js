@@ -86,16 +86,14 @@
     if (name) actions[name]();
   });
 
-  // A link to a claim shows it, whatever the filters hide.
-  const follow = () => {
+  // A link to a claim shows it, whatever the filters hide; the browser itself goes where it can.
+  addEventListener("hashchange", () => {
     const target = document.getElementById(location.hash.slice(1));
-    if (!target) return;
-    if (target.hidden) showAll();
+    if (!target?.hidden) return;
+    showAll();
     target.scrollIntoView();
     target.focus({ preventScroll: true });
-  };
-  addEventListener("hashchange", follow);
-  follow();
+  });
 
   // Paper cannot be unfolded.
   let folded = [];
