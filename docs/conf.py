@@ -37,7 +37,7 @@ numpydoc_show_class_members = False
 # Parameters are those of the signature, in its order; descriptions are there; sections are known and in order.
 numpydoc_validation_checks = {"GL06", "GL07", "PR02", "PR03", "PR07", "RT03", "YD01"}
 
-myst_enable_extensions = ["colon_fence", "html_image"]
+myst_enable_extensions = ["colon_fence", "deflist", "html_image"]
 myst_heading_anchors = 3  # links of READMEs name headings as code hosts do
 
 html_theme = "furo"

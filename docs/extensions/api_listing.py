@@ -13,6 +13,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+_LONGEST = 40
+
 
 def auto_directive(value: Any) -> str:
     """Return the autodoc directive for an object, with its options.
@@ -56,7 +58,34 @@ class ApiListing(SphinxDirective):
         return self.parse_text_to_nodes("\n\n".join([f".. currentmodule:: {module}", table, *entries, ""]))
 
 
+def shorten_signature(
+    app: Sphinx, kind: str, name: str, value: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Show a signature of very many parameters, which are those of transformers, as an ellipsis.
+
+    Parameters
+    ----------
+    app : Sphinx
+        The application.
+    kind, name : str
+        Kind and full name of the object.
+    value : object
+        The object.
+    options : mapping
+        Options of the autodoc directive.
+    signature, returns : str or None
+        What autodoc found.
+
+    Returns
+    -------
+    tuple
+        Signature and returned type to show.
+    """
+    return ("(...)" if signature and signature.count("=") > _LONGEST else signature), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directive and the handler."""
     app.add_directive("api", ApiListing)
+    app.connect("autodoc-process-signature", shorten_signature)
     return {"parallel_read_safe": True}

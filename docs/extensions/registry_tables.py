@@ -84,10 +84,17 @@ def experiments() -> Rows:
 
 
 def studies() -> Rows:
-    """Each study with its kind and what it claims."""
+    """Each study with its kind and its question."""
     for name in shipped_studies():
         study = load_study(name)
-        yield code(name), study.kind, study.question, "; ".join(claim.claim for claim in study.claims) or "exact"
+        yield code(name), study.kind, study.question
+
+
+def study_claims() -> Rows:
+    """Each claim of each study, with how it is judged and whether it is a control."""
+    for name in shipped_studies():
+        for claim in load_study(name).claims:
+            yield code(name), claim.claim, claim.kind, "" if claim.control == "none" else claim.control
 
 
 REGISTRIES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
@@ -98,7 +105,8 @@ REGISTRIES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "modules": (("module", "what is in it"), modules),
     "notebooks": (("notebook", "question"), notebooks),
     "preference_models": (("model", "what it stands for", "formula", "source"), preference_models),
-    "studies": (("study", "kind", "question", "claims"), studies),
+    "studies": (("study", "kind", "question"), studies),
+    "study_claims": (("study", "claim", "judged by", "control"), study_claims),
 }
 """Columns of each table, and its rows."""
 
