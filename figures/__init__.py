@@ -9,8 +9,10 @@ from typing import Any
 _HOMES = {
     "plot_balanced_and_pooled_error": "figures.balanced_against_pooled_weighting",
     "plot_constants": "figures.efficiency_against_cramer_rao",
+    "plot_cost_against_size": "figures.cost_against_peers",
     "plot_direct_infinite_share": "figures.relative_ratio_is_bounded",
     "plot_distances": "figures.distance_from_bradley_terry",
+    "plot_diverged_share": "figures.strict_losses_stop_language_models",
     "plot_divergence": "figures.training_divergence",
     "plot_efficiencies": "figures.efficiency_against_cramer_rao",
     "plot_error_against_noise": "figures.label_noise_moves_every_target",
@@ -22,12 +24,22 @@ _HOMES = {
     "plot_error_under_unequal_rates": "figures.prompt_rates_need_weights_by_prompt",
     "plot_error_under_wrong_alpha": "figures.wrong_alpha_leaves_a_bias",
     "plot_error_under_wrong_reference": "figures.wrong_reference_and_its_remedy",
+    "plot_excess_over_sft": "figures.reference_error_in_language_models",
     "plot_failed_fits": "figures.tails_as_overlap_vanishes",
     "plot_generator_efficiencies": "figures.efficiency_against_cramer_rao",
+    "plot_kl_against_n": "figures.language_models_against_sample_size",
+    "plot_kl_against_steps": "figures.language_models_against_steps",
+    "plot_kl_by_reference": "figures.reference_error_in_language_models",
+    "plot_kl_by_repair": "figures.prompt_rates_in_language_models",
     "plot_largest_ratios": "figures.relative_ratio_is_bounded",
     "plot_loss_shapes": "figures.loss_and_gradient_shapes",
     "plot_rates": "figures.errors_fall_at_rate_one_half",
     "plot_ratio_curves": "figures.relative_ratio_is_bounded",
+    "plot_run_values": "figures.strict_losses_stop_language_models",
+    "plot_step_cost": "figures.cost_against_peers",
+    "plot_told_alpha": "figures.wrong_alpha_in_language_models",
+    "plot_true_alpha": "figures.wrong_alpha_in_language_models",
+    "plot_weighting_against_steps": "figures.balanced_weights_in_language_models",
 }
 
 __all__ = sorted(_HOMES)

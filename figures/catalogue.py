@@ -26,6 +26,14 @@ FIGURES = (
     "wrong_reference_and_its_remedy",
     "prompt_rates_need_weights_by_prompt",
     "label_noise_moves_every_target",
+    "language_models_against_steps",
+    "language_models_against_sample_size",
+    "strict_losses_stop_language_models",
+    "balanced_weights_in_language_models",
+    "wrong_alpha_in_language_models",
+    "prompt_rates_in_language_models",
+    "reference_error_in_language_models",
+    "cost_against_peers",
 )
 """Names of all figures, in the order of the story they tell."""
 

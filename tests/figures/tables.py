@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sim.exact_tables import efficiencies, loss_shapes, ratio_shapes
-from tests.figures import simulation_tables
+from tests.figures import language_model_tables, simulation_tables
 from tests.figures.rows import ALPHAS, SIZES, save_tables, summary_row
 
 OVERLAPS = (1.0, 0.1, 0.01)
@@ -27,6 +27,7 @@ def write_tables(folder, *, factor=1.0):
     }
     save_tables(folder, tables)
     simulation_tables.write(folder, factor)
+    language_model_tables.write(folder, factor)
     return folder
 
 
