@@ -94,7 +94,27 @@ ESTIMATION_CLAIMS = (
             ),
         ),
         figure="efficiency_against_cramer_rao",
-        test="tests/theory/test_simplex.py::test_p9_convexity_of_each_generator",
+        test="tests/theory/test_asymptotics.py::test_rdro_gains_much_over_sft_and_loses_little_to_the_bound",
+    ),
+    Claim(
+        id="logistic-rdro-not-convex",
+        statement="The risk of logistic RDRO is not convex in the policy; with least squares, KL or power it is.",
+        source="ours",
+        scope="A response with p+/p- = 10, ratios of policy to reference from .02 to 55 (P9). The global minimum is "
+        "found all the same, see the test.",
+        rules=(
+            Extreme(
+                *("convexity/table", "curvature", "min", "<", 0.0, "curvature of logistic RDRO's risk"),
+                by=_ALPHA,
+                where={"generator": ("logistic",)},
+            ),
+            Extreme(
+                *("convexity/table", "curvature", "min", ">=", 0.0, "curvature with other generators"),
+                by=("alpha", "generator"),
+                where={"generator": ("least_squares", "kl", "power")},
+            ),
+        ),
+        test="tests/theory/test_simplex.py::test_p9_global_minimum_equals_the_best_of_many_scipy_starts",
     ),
     Claim(
         id="dpo-misses-p-plus-under-bradley-terry",

@@ -1,6 +1,7 @@
 """Tables that need no simulation, computed from the theory's functions: the exact studies.
 
-That of distances from Bradley-Terry is in `sim.bt_distance_table`.
+That of distances from Bradley-Terry is in `sim.bt_distance_table`, those of guarantees and of convexity are in
+`sim.guarantee_tables`.
 """
 
 import itertools
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sim.bt_distance_table import bt_distances
+from sim.guarantee_tables import convexities, guarantees
 from theory import (
     FiniteProblem,
     asymptotic_kl,
@@ -235,7 +237,9 @@ def _check_some(alphas: Sequence[float]) -> Sequence[float]:
 
 EXACT_TABLES: dict[str, Callable[..., pd.DataFrame]] = {
     "bt_distances": bt_distances,
+    "convexities": convexities,
     "efficiencies": efficiencies,
+    "guarantees": guarantees,
     "loss_shapes": loss_shapes,
     "ratio_shapes": ratio_shapes,
 }

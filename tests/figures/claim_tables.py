@@ -8,7 +8,11 @@ import pandas as pd
 from figures.rules import Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
 
 OPPOSITE = {"supported": "rejected", "rejected": "supported"}
-SETTINGS = {"alpha": 0.2, "preferred": True}  # values of columns that make scenarios, where a rule names none
+SETTINGS = {
+    "alpha": 0.2,
+    "preferred": True,
+    "largest_ratio": 10.0,
+}  # values of columns that make scenarios, where a rule names none
 
 
 def write_rules(folder, rules, *, holds):
@@ -65,8 +69,8 @@ def _study_rows(rule, holds):
 
 
 def _extreme_rows(rule, holds):
-    row = {key: SETTINGS[key] for key in (*rule.by, *rule.unless)}
-    row |= {key: values[0] for key, values in rule.where.items()}
+    row = {key: values[0] for key, values in rule.where.items()}
+    row |= {key: SETTINGS[key] for key in (*rule.by, *rule.unless) if key not in row}
     bound = rule.bound
     if isinstance(bound, str):
         bound = 1.0 / row[bound[2:]] if bound.startswith("1/") else row.setdefault(bound, 5.0)

@@ -14,8 +14,8 @@ LAWS = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6]}
 OTHERS = {"efficiencies": LAWS, "loss_shapes": {}, "ratio_shapes": {}}
 
 
-def test_tables_are_those_by_alpha_and_that_of_distances():
-    assert set(EXACT_TABLES) == {*OTHERS, "bt_distances"}  # the last one has tests of its own
+def test_tables_are_those_by_alpha_and_those_with_tests_of_their_own():
+    assert set(EXACT_TABLES) == {*OTHERS, "bt_distances", "convexities", "guarantees"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
