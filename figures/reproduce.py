@@ -58,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _only_job(results):
             status = _run(arguments.profile, results, output, arguments.jobs)
     except OSError as error:
-        reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        print(f"reproduce: results must go to a folder that can be written, got {reason}", file=sys.stderr)
+        reason = f"{error.filename or results}: {error.strerror}" if error.strerror else str(error)
+        _say(f"results must go to a folder that can be written, got {reason}")
         return _REFUSED
     except KeyboardInterrupt:  # between two stages
-        print("reproduce: interrupted; nothing that was saved is lost, and the same command goes on", file=sys.stderr)
+        _say("interrupted; nothing that was saved is lost, and the same command goes on")
         return _SIGNALLED + signal.SIGINT
     if status in (_DONE, _RUNS_FAILED):
         _conclude(results, output, time.monotonic() - started)
@@ -79,8 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", choices=_PROFILES, default="quick", help="size (default: quick)")
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder of results (default: results/PROFILE)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="of figures (default: figures/output/PROFILE)")
-    parser.add_argument("--jobs", metavar="N", help="processes of each of the two (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="processes of each of the two (default: one a core)"
+    )
     return parser
+
+
+def _positive(text: str) -> int:
+    """Return a positive integer, or raise what argparse reports."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
 
 
 @contextmanager
@@ -99,7 +108,7 @@ def _only_job(results: Path) -> Iterator[None]:
         yield
 
 
-def _run(profile: str, results: Path, output: Path, jobs: str | None) -> int:
+def _run(profile: str, results: Path, output: Path, jobs: int | None) -> int:
     """Run what is not up to date, and return the exit status."""
     progress = Progress([_STUDIES, _EXPERIMENTS], profile, cores=os.cpu_count() or 1)
     display = Display(sys.stderr, progress)
@@ -121,7 +130,7 @@ def _run(profile: str, results: Path, output: Path, jobs: str | None) -> int:
         if not failed:
             write_stamp(results, profile)
     progress.draw()
-    display.say("drawing figures, judging claims and writing the report")
+    display.say("now the figures, the claims and the report")
     outcomes, number = run_stages([_drawing(profile, results, output)], progress.tell, display.update)
     display.clear()
     if number:
@@ -129,9 +138,9 @@ def _run(profile: str, results: Path, output: Path, jobs: str | None) -> int:
     return _broken(outcomes, results) if outcomes[0].status else failed
 
 
-def _making(profile: str, results: Path, jobs: str | None) -> list[Stage]:
+def _making(profile: str, results: Path, jobs: int | None) -> list[Stage]:
     """Return the stages that make the tables, which share the cores: each leaves some idle now and then."""
-    options = ("--profile", profile, "--output", str(results), "--progress", *(("--jobs", jobs) if jobs else ()))
+    options = ("--profile", profile, "--output", str(results), "--progress", *(("--jobs", str(jobs)) if jobs else ()))
     commands = {_STUDIES: ("sim", "run"), _EXPERIMENTS: ("lm", "validate")}
     return [
         Stage(name, (sys.executable, "-m", *command, *options), _logs(results) / f"{name}.log")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -101,25 +101,23 @@ def run_stages(
     OSError
         If a log cannot be written.
     """
-    with _signals() as received:
+    with _signals() as received, ExitStack() as ending:
         children: list[_Child] = []
-        try:
-            children += [_Child(stage) for stage in stages]
-            deadline = float("inf")
-            while any(child.status is None for child in children):
-                _listen(children, tell)
-                update()
-                broken = [child for child in children if child.status not in (None, 0, _RUNS_FAILED)]
-                if deadline == float("inf") and (received or broken):
-                    deadline = time.monotonic() + _GRACE
-                    for child in children:
-                        child.stop()
-                if len(received) > 1 or time.monotonic() > deadline:
-                    for child in children:
-                        child.kill()
-        finally:
-            for child in children:
-                child.close()
+        for stage in stages:
+            children.append(_Child(stage))
+            ending.callback(children[-1].close)
+        deadline = float("inf")
+        while any(child.status is None for child in children):
+            _listen(children, tell)
+            update()
+            broken = [child for child in children if child.status not in (None, 0, _RUNS_FAILED)]
+            if deadline == float("inf") and (received or broken):
+                deadline = time.monotonic() + _GRACE
+                for child in children:
+                    child.stop()
+            if len(received) > 1 or time.monotonic() > deadline:
+                for child in children:
+                    child.kill()
     return [child.outcome() for child in children], received[0] if received else 0
 
 
@@ -185,11 +183,10 @@ class _Child:
         if self.status is None:
             self.kill()
             self.status = self.process.wait()
-        if self._rest:
-            list(self._take(self._rest))
         assert self.process.stdout is not None
-        self.process.stdout.close()
-        self._log.close()
+        with self.process.stdout, self._log:
+            if self._rest:
+                list(self._take(self._rest))
 
     def outcome(self) -> Outcome:
         """Return what became of it."""
