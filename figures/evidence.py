@@ -295,24 +295,31 @@ def _t_test(rule: Paired, scenario: str, values: np.ndarray, lost: int) -> tuple
 
 
 def _share(rule: Share, table: pd.DataFrame) -> list[Evidence]:
-    """Test the share of runs that diverged by exact binomial tests."""
+    """Test the share of data sets on which training diverged by exact binomial tests.
+
+    Learning rates share their data, so that those of one data set count once: as diverged if any did, or all must have
+    where divergence is what is claimed.
+    """
     rows = table[(table["method"] == rule.method) & (table["metric"] == "diverged") & (table["status"] != "error")]
     if rows.empty:
         return []
-    count, total = int(rows["value"].sum()), len(rows)
+    runs = rows.groupby(["world", "n", "replicate"])["value"]
+    diverged = runs.max() if rule.relation == "<" else runs.min()
+    count, total = int(diverged.sum()), len(diverged)
     low = float(stats.beta.ppf(LEVEL, count, total - count + 1)) if count else 0.0
     high = float(stats.beta.ppf(1.0 - LEVEL, count + 1, total - count)) if count < total else 1.0
     below, above = float(stats.binom.cdf(count, total, rule.limit)), float(stats.binom.sf(count - 1, total, rule.limit))
+    which = "any" if rule.relation == "<" else "every"
     evidence = Evidence(
         study=rule.experiment,
-        scenario=f"{', '.join(dict.fromkeys(rows['world']))}; all learning rates; {rule.method}",
-        quantity="share of diverged runs",
+        scenario=f"{', '.join(dict.fromkeys(rows['world']))}; {rule.method}",
+        quantity=f"share of data sets with divergence at {which} learning rate",
         estimate=_number(count / total),
         low=_number(low),
         high=_number(high),
         level=0.9,
         compared_with=rule.limit,
-        note=f"{count} of {total} runs",
+        note=f"{count} of {total} data sets, {int(rows['value'].sum())} of {len(rows)} runs",
     )
     return _held([evidence], [(below, above) if rule.relation == "<" else (above, below)])
 

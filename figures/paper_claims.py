@@ -98,7 +98,7 @@ PAPER_CLAIMS = (
         "spoil; DDRO's error exceeds it as p+/p- grows.",
         source=RDRO,
         scope="Logistic losses, direct ratios of up to a million (P6). Each error is that of the method's own ratio, "
-        "in the norm of its own guarantee.",
+        "in the norm of its own guarantee, in the simplest form that we derive; the paper's theorem may be another.",
         rules=(
             Extreme(
                 *("guarantees/table", "worst", "max", "<=", "rdro_guarantee", "error of RDRO's ratio for a nat"),
@@ -118,7 +118,7 @@ PAPER_CLAIMS = (
         statement="RDRO's guarantee is tighter than DDRO's.",
         source=RDRO,
         scope="The constants of that claim, compared at every alpha and overlap tried, good overlap (direct ratios of "
-        "at most 2) too.",
+        "at most 2) too. The strongest reading of a claim that the paper may make of poor overlap alone.",
         rules=(
             Compare(
                 "guarantees/table",
@@ -182,7 +182,7 @@ PAPER_CLAIMS = (
         statement="Training by RDRO is stable: runs do not diverge.",
         source=RDRO,
         scope="Less than a tenth of the runs in each cell of optimiser, learning rate and overlap (tabular), less than "
-        "half of small networks and of tiny language models, which have fewer runs. A run diverges when a loss, "
+        "half for small networks and tiny language models, which have fewer runs. A run diverges when a loss, "
         "gradient or parameter is not finite; that it came near its target is not said.",
         rules=(
             StudyClaim(
@@ -229,6 +229,7 @@ PAPER_CLAIMS = (
             Paired("methods", "rdro", "ddro, extended", "KL(p+ to policy)"),
             Paired("sample_size", "rdro", "ddro, extended", "KL(p+ to policy)"),
         ),
+        figure="language_models_against_sample_size",
     ),
     Claim(
         id="better-than-strict-ddro",
@@ -237,6 +238,7 @@ PAPER_CLAIMS = (
         source=RDRO,
         scope="Weights at the end of 40 steps, or before the step that diverged; each world and learning rate.",
         rules=(Paired(*("stability", "rdro", "ddro", "KL(p+ to policy)"), metric="last_kl_preferred", whole_run=True),),
+        figure="strict_losses_stop_language_models",
     ),
     Claim(
         id="better-than-kto",
@@ -245,6 +247,7 @@ PAPER_CLAIMS = (
         scope="As for DDRO: the exact KL of tiny models in place of benchmark scores; beta .1 and 1. KTO has another "
         "target than p+.",
         rules=tuple(Paired("methods", "rdro", f"kto, beta {beta}", "KL(p+ to policy)") for beta in (".1", "1")),
+        figure="language_models_against_steps",
     ),
     Claim(
         id="ddro-better-than-others",
@@ -257,6 +260,7 @@ PAPER_CLAIMS = (
             for rival in ("kto", "dpo")
             for beta in (".1", "1")
         ),
+        figure="language_models_against_steps",
     ),
 )
 """Claims of the papers, in the order of their argument."""

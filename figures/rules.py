@@ -248,7 +248,10 @@ class Paired:
 
 @dataclass(frozen=True)
 class Share:
-    """The share of runs of an experiment with language models that diverged, over all its worlds and learning rates.
+    """The share of data sets of an experiment with language models on which training diverged, over all its worlds.
+
+    The languages are held fixed: worlds share their random fields, not their data. Learning rates share the data, and
+    those of one data set count once: as diverged if any did where relation is "<", if all did where it is ">".
 
     Attributes
     ----------
@@ -280,9 +283,10 @@ class Share:
     @property
     def decision(self) -> str:
         """The rule in words."""
+        which = "any" if self.relation == "<" else "every"
         return (
-            f"experiment {self.experiment}: the share of all runs of {self.method} that diverged is "
-            f"{self.relation} {self.limit:g}"
+            f"experiment {self.experiment}: the share of data sets on which {self.method} diverged at {which} learning "
+            f"rate is {self.relation} {self.limit:g}"
         )
 
 

@@ -67,6 +67,7 @@ TRAINING_CLAIMS = (
                 where={"metric": ("largest_share_over_bound",), "method": ("rdro",)},
             ),
         ),
+        figure="strict_losses_stop_language_models",
         test="tests/theory/test_simplex.py::test_p3_normalised_policy_may_exceed_the_bound_in_a_small_sample",
     ),
     Claim(
@@ -75,6 +76,7 @@ TRAINING_CLAIMS = (
         source="ours",
         scope="A fifth of the labels preferred, alpha .5 or .2; tiny models.",
         rules=_paired("weighting", "balanced", "pooled"),
+        figure="balanced_weights_in_language_models",
         test="tests/theory/test_target_values.py::test_published_values_of_pooled_weighting",
     ),
     Claim(
@@ -86,6 +88,7 @@ TRAINING_CLAIMS = (
             *_paired("alpha", "rdro, told the truth", "sft"),
             *_paired("reference_error", "rdro", "sft", worlds=("trained briefly",)),
         ),
+        figure="wrong_alpha_in_language_models",
         test="tests/theory/test_asymptotics.py::test_rdro_gains_much_over_sft_and_loses_little_to_the_bound",
     ),
     Claim(
@@ -97,6 +100,7 @@ TRAINING_CLAIMS = (
             *_paired("alpha", "rdro, told .2", "ddro, extended, told .2"),
             *_paired("alpha", "rdro, told .8", "ddro, extended, told .8"),
         ),
+        figure="wrong_alpha_in_language_models",
         test="tests/theory/test_target_values.py::"
         "test_understated_alpha_biases_rdro_less_than_ddro_but_not_always_less_than_mle",
     ),
@@ -106,6 +110,7 @@ TRAINING_CLAIMS = (
         source="ours",
         scope="Tiny models, rates of .1 to .9: RDRO with both against RDRO with one alpha and with alpha(x) alone.",
         rules=_paired("rates_by_prompt", "rdro, alpha(x), weights by prompt", "rdro, one alpha", "rdro, alpha(x)"),
+        figure="prompt_rates_in_language_models",
         test="tests/theory/test_target_values.py::test_prompt_dependent_label_rates_need_weights_for_each_prompt",
     ),
 )

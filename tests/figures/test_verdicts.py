@@ -98,6 +98,14 @@ def test_shares_agree_with_scipy(count, total):
     assert only(Share("some", "a", ">", 0.5), table).verdict == opposite.get(expected, expected)
 
 
+def test_learning_rates_of_one_data_set_count_once():
+    table = pd.DataFrame(rule_rows(Share("some", "a", "<", 0.5), holds=True))
+    fast = table.assign(learning_rate=1e-1, value=1.0)
+    both = pd.concat([table, fast])
+    assert "20 of 20 data sets, 20 of 40 runs" in only(Share("some", "a", "<", 0.5), both).note
+    assert "0 of 20 data sets, 20 of 40 runs" in only(Share("some", "a", ">", 0.5), both).note
+
+
 def test_extremes_and_comparisons_are_exact():
     table = pd.DataFrame({"alpha": [0.2, 0.2, 0.5], "method": ["a", "b", "a"], "value": [5.0, -7.0, 2.0]})
     for of, relation, verdicts in (("max", "<=", ["supported"] * 2), ("max_abs", "<=", ["refuted", "supported"])):
