@@ -22,7 +22,7 @@ COMBINATION = (
 )
 """How the verdicts of scenarios make that of a claim."""
 
-_RULES_SHOWN = 3
+_RULES_SHOWN = 2
 
 
 def judge_claims(results: Path, claims: Sequence[Claim] = CLAIMS) -> list[dict[str, Any]]:
@@ -105,12 +105,13 @@ def claims_table(claims: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"{len(claims)} claims: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}.",
         "",
-        "| claim | source | verdict | decisive numbers | figure |",
+        "| claim | source | verdict | scenarios and decisive numbers | figure |",
         "|---|---|---|---|---|",
     ]
     for claim in claims:
         figure = f"`{claim['figure']}`" if claim["figure"] else ""
-        cells = [claim["statement"], claim["source"], f"**{claim['verdict']}**", claim["summary"]]
+        source = claim["source"].partition(" (")[0]
+        cells = [claim["statement"], source, f"**{claim['verdict']}**", claim["summary"]]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} | {figure} |")
     return "\n".join(lines) + "\n"
 
@@ -158,7 +159,7 @@ def _summary(verdict: str, found: Sequence[Sequence["Evidence"]]) -> str:
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     parts = [_part(rows) for rows in decisive if rows]
     shown = parts[:_RULES_SHOWN] + (["…"] if len(parts) > _RULES_SHOWN else [])
-    return f"{told} ({len(every)} scenario{'s' * (len(every) > 1)}): {'; '.join(shown)}"
+    return f"{told}: {'; '.join(shown)}"
 
 
 def _part(rows: Sequence["Evidence"]) -> str:
