@@ -115,7 +115,7 @@ PAPER_CLAIMS = (
     ),
     Claim(
         id="guarantee-tighter-everywhere",
-        statement="RDRO's guarantee is tighter than DDRO's.",
+        statement="RDRO's guarantee is tighter than DDRO's, whatever the overlap.",
         source=RDRO,
         scope="The constants of that claim, compared at every alpha and overlap tried, good overlap (direct ratios of "
         "at most 2) too. The strongest reading of a claim that the paper may make of poor overlap alone.",

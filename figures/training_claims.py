@@ -14,6 +14,28 @@ def _paired(experiment: str, first: str, *others: str, worlds: tuple[str, ...] =
 
 TRAINING_CLAIMS = (
     Claim(
+        id="likelihood-trains-unstably",
+        statement="Training by the likelihood is as unstable as by strict DDRO: where overlap is poor most runs diverge.",
+        source="ours",
+        scope="As for DDRO; the likelihood of the class labels, which is infinite beyond the same domain.",
+        rules=(
+            StudyClaim(
+                "dynamics",
+                "strict ddro and the likelihood diverge in most runs when overlap is poor and steps are not small",
+                methods=("mle",),
+            ),
+            StudyClaim(
+                "continuous",
+                "where the direct ratio has no bound, networks trained by ddro or the likelihood leave its domain in "
+                "most runs",
+                methods=("mle",),
+            ),
+            Share("stability", "mle", ">", 0.5),
+        ),
+        figure="training_divergence",
+        test="tests/lm/test_validation.py::test_ddro_meets_an_infinite_loss_which_is_an_outcome_where_rdro_trains_on",
+    ),
+    Claim(
         id="clipping-does-not-save-ddro",
         statement="Shortening gradients does not keep strict DDRO from diverging.",
         source="ours",

@@ -157,7 +157,7 @@ def _summary(verdict: str, found: Sequence[Sequence["Evidence"]]) -> str:
         return "; ".join(dict.fromkeys(row.note for rows in decisive for row in rows))
     counts = {name: sum(row.verdict == name for row in every) for name in VERDICTS}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    parts = [_part(rows) for rows in decisive if rows]
+    parts = list(dict.fromkeys(_part(rows) for rows in decisive if rows))
     shown = parts[:_RULES_SHOWN] + (["…"] if len(parts) > _RULES_SHOWN else [])
     return f"{told}: {'; '.join(shown)}"
 
