@@ -15,7 +15,7 @@ def _paired(experiment: str, first: str, *others: str, worlds: tuple[str, ...] =
 TRAINING_CLAIMS = (
     Claim(
         id="likelihood-trains-unstably",
-        statement="Training by the likelihood is as unstable as by strict DDRO: where overlap is poor most runs diverge.",
+        statement="Training by the likelihood is unstable like strict DDRO: where overlap is poor most runs diverge.",
         source="ours",
         scope="As for DDRO; the likelihood of the class labels, which is infinite beyond the same domain.",
         rules=(
