@@ -2,7 +2,8 @@
 
 Losses per example and their derivatives against the log-ratio u of policy to reference, logistic generator (proposition
 P4). DDRO is shown as it is, infinite from ``u = log(1/alpha)`` on, and with the linear continuation of log g that makes
-it finite.
+it finite. The continuation is ours; that of DDRO's authors is unknown to us. Slopes in u say what one example can do to
+one step of training, not how good the minimum is, and parameters of a network have slopes of their own.
 """
 
 from collections.abc import Mapping

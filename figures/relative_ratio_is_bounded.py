@@ -3,7 +3,8 @@
 (a) Exactly: the relative ratio against the direct one. (b) In samples: how often the direct tabular estimate is
 infinite, because some response has preferred but no non-preferred examples. (c) In samples: the largest unnormalised
 relative estimate obeys the bound in every sample (proposition P2); the largest ratio of the normalised policy that
-RDRO fits need not in small samples (P3), and is shown beside it.
+RDRO fits need not in small samples (P3), and is shown beside it. A bound on the ratio is no bound on the error of a
+policy: how errors compare where the direct ratio is large is in tails_as_overlap_vanishes.
 """
 
 from collections.abc import Mapping
