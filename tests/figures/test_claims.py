@@ -13,6 +13,7 @@ from figures.evidence import find_evidence
 from figures.rules import Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
 from figures.verdicts import judge_claims
 from sim.engine.study import load_study, shipped_studies
+from sim.exact_tables import EXACT_TABLES
 from tests.figures.claim_tables import rule_rows, write_rules
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,15 @@ def test_each_rule_alone_can_support_refute_and_lack_results(rule):
     table = pd.DataFrame(rule_rows(rule, holds=True))
     assert {row.verdict for row in find_evidence(rule, table.iloc[:0])} == {"not run"}
     assert {row.verdict for row in find_evidence(rule, None)} == {"not run"}
+
+
+@pytest.mark.parametrize("name", ["convexity", "efficiencies", "guarantees", "loss_shapes", "ratio_shapes"])
+def test_rules_about_exact_studies_are_met_by_the_tables_of_these_studies(name):
+    study = load_study(name)
+    table = EXACT_TABLES[study.table](**study.parameters)
+    rules = [rule for rule in RULES if rule.table == f"{name}/table"]
+    assert rules
+    assert all(row.verdict in ("supported", "refuted") for rule in rules for row in find_evidence(rule, table))
 
 
 def test_claims_are_declared_in_full():
