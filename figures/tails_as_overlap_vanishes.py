@@ -1,8 +1,8 @@
 """As overlap vanishes some DDRO has no fit at all, and exactly fitted logistic DDRO has lighter tails than RDRO.
 
 Left, the share of data sets without a finite fit; right, the median and the 97.5 % quantile of the error, at one sample
-size. A mean would hide the tails and need not exist. Fits are exact minima over tabular policies; training by steps is in
-training_divergence, where strict DDRO fares worse.
+size. A mean would hide the tails and need not exist. Fits are exact minima over tabular policies; training by steps is
+in training_divergence, where strict DDRO fares worse.
 """
 
 from collections.abc import Mapping
