@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "numpydoc",
     "api_listing",
+    "claim_list",
     "registry_tables",
     "repository_links",
 ]

@@ -4,6 +4,7 @@ import ast
 import json
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from docutils import nodes
@@ -19,9 +20,10 @@ from theory import GENERATORS
 
 ROOT = Path(__file__).parents[2]
 Rows = Iterator[tuple[str, ...]]
+_MODULES = ("module", "what is in it")
 
 
-def claim_of(module: Path) -> str:
+def first_line(module: Path) -> str:
     """Return the first line of a module's docstring without running the module.
 
     Parameters
@@ -40,7 +42,7 @@ def claim_of(module: Path) -> str:
 def figures() -> Rows:
     """Each figure and the claim it shows."""
     for name in FIGURES:
-        yield code(name), claim_of(ROOT / "figures" / f"{name}.py")
+        yield code(name), first_line(ROOT / "figures" / f"{name}.py")
 
 
 def generators() -> Rows:
@@ -55,12 +57,11 @@ def methods() -> Rows:
         yield code(name), method.summary
 
 
-def modules() -> Rows:
-    """Each module that is not private, and what is in it."""
-    for package in ("theory", "sim", "lm", "figures"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if not path.name.startswith("__"):
-                yield code(".".join(path.relative_to(ROOT).with_suffix("").parts)), claim_of(path)
+def modules(package: str) -> Rows:
+    """Each module of a package, and what is in it."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        if not path.name.startswith("__"):
+            yield code(".".join(path.relative_to(ROOT).with_suffix("").parts)), first_line(path)
 
 
 def notebooks() -> Rows:
@@ -102,9 +103,9 @@ REGISTRIES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "figures": (("figure", "what it shows"), figures),
     "generators": (("generator", "function"), generators),
     "methods": (("method", "what it is"), methods),
-    "modules": (("module", "what is in it"), modules),
     "notebooks": (("notebook", "question"), notebooks),
     "preference_models": (("model", "what it stands for", "formula", "source"), preference_models),
+    **{f"{name}_modules": (_MODULES, partial(modules, name)) for name in ("theory", "sim", "lm", "figures")},
     "studies": (("study", "kind", "question"), studies),
     "study_claims": (("study", "claim", "judged by", "control"), study_claims),
 }
