@@ -31,15 +31,11 @@ TABLES = {"bt_distance/table": _COLUMNS}
 _ORDER = {"weak": ("<", "0.75"), "moderate": ("o", "0.5"), "strong": (">", "0.1")}
 _KINDS = {
     "model": LineStyle("model in the studies", METHOD_STYLES["rdro"].colour, "o", "-"),
-    "dial": LineStyle("for comparison", METHOD_STYLES["mle"].colour, "D", "-"),
+    "comparison": LineStyle("for comparison", METHOD_STYLES["mle"].colour, "D", "-"),
     "votes": LineStyle("real votes", METHOD_STYLES["ddro"].colour, "*", "-"),
 }
 _NAMES = {"bradley_terry": "Bradley\N{EN DASH}Terry", "arena": "real votes (arena)"}
-_PANELS = {
-    "size": ("size", "nats a comparison"),
-    "shape": ("shape", "share of squared logits"),
-    "order": ("order", "share of triples"),
-}
+_UNITS = {"size": "nats a comparison", "shape": "share of squared logits", "order": "share of triples"}
 # A number below this is the rounding of a Bradley-Terry model's, which are 0.
 _ZERO = 1e-9
 
@@ -67,12 +63,10 @@ def plot_distances(table: pd.DataFrame, quantity: str = "size", *, ax: Axes | No
     ValueError
         If the quantity is unknown, or the table lacks it.
     """
-    if quantity not in _PANELS:
-        raise ValueError(f"quantity must be one of {', '.join(_PANELS)}; got {quantity!r}")
+    if quantity not in _UNITS:
+        raise ValueError(f"quantity must be one of {', '.join(_UNITS)}; got {quantity!r}")
     ax = new_axes() if ax is None else ax
-    worlds = _worlds(table)
-    rows = _select(table, quantity)
-    title, unit = _PANELS[quantity]
+    worlds, rows = _worlds(table), _select(table, quantity)
     if quantity == "size":
         least = rows.loc[rows["value"] > _ZERO, "value"].min() / 3.0
         rows = rows.assign(value=rows["value"].where(rows["value"] > _ZERO, least))
@@ -83,13 +77,13 @@ def plot_distances(table: pd.DataFrame, quantity: str = "size", *, ax: Axes | No
         ax.set_xlim(-0.06, 1.06)
     for row in rows.itertuples():
         place = worlds.index(row.world) + {"weak": -0.22, "strong": 0.22}.get(row.quantity, 0.0)
-        look = _KINDS[_kind(row)]
+        look = _look(row.world, row.preference, row.comparisons)
         marker, colour = _ORDER.get(row.quantity, (look.marker, look.colour))
         if row.comparisons:
             ax.plot([row.null_low, row.null_high], [place, place], color="0.6", linewidth=3, solid_capstyle="butt")
         size = 6.5 if marker == "*" else 3.5
         ax.plot(row.value, place, color=colour, marker=marker, markersize=size, linestyle="none")
-    ax.set(yticks=range(len(worlds)), ylim=(len(worlds) - 0.5, -0.8), xlabel=unit, title=title)
+    ax.set(yticks=range(len(worlds)), ylim=(len(worlds) - 0.5, -0.8), xlabel=_UNITS[quantity], title=quantity)
     ax.set_yticklabels([_NAMES.get(world, world.replace("_", " ")) for world in worlds])
     ax.set_ylabel("preference model, by size")
     return ax
@@ -113,7 +107,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     figure = new_figure(DOUBLE_COLUMN, 1.5 + 0.17 * len(worlds))
     axes = figure.subplots(1, 3, sharey=True)
     parts = []
-    for ax, quantity, panel in zip(axes, _PANELS, "abc", strict=True):
+    for ax, quantity, panel in zip(axes, _UNITS, "abc", strict=True):
         plot_distances(table, quantity, ax=ax)
         ax.label_outer()
         parts.append(_select(table, quantity).assign(panel=panel))
@@ -149,11 +143,11 @@ def _note(table: pd.DataFrame) -> str:
     return "\n".join([first, *texts])
 
 
-def _kind(row: object) -> str:
-    """Return the kind of a row: votes, a model as the studies have it, or one added for comparison."""
-    if row.comparisons:  # type: ignore[attr-defined]  # of itertuples
-        return "votes"
-    return "model" if row.world == row.preference else "dial"  # type: ignore[attr-defined]  # of itertuples
+def _look(world: str, preference: str, comparisons: int) -> LineStyle:
+    """Return the look of votes, of a model as the studies have it, or of one added for comparison."""
+    if comparisons:
+        return _KINDS["votes"]
+    return _KINDS["model" if world == preference else "comparison"]
 
 
 def _worlds(table: pd.DataFrame) -> list[str]:

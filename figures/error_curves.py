@@ -1,6 +1,7 @@
 """Errors with their exact targets, against the sample size or a setting, as several figures draw them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,6 +117,6 @@ def handles_of(methods: Mapping[str, LineStyle]) -> list[Line2D]:
     return [Line2D([], [], label=style.label, markerfacecolor="none", **style.points()) for style in methods.values()]
 
 
-def _nested(style: LineStyle, index: int) -> dict[str, object]:
+def _nested(style: LineStyle, index: int) -> dict[str, Any]:
     """Return the look of open markers that get smaller from line to line."""
     return {**style.points(), "markerfacecolor": "none", "markersize": max(6.5 - 1.0 * index, 2.5)}

@@ -141,4 +141,5 @@ def _by_told(summary: pd.DataFrame) -> pd.DataFrame:
     rows = select_errors(summary, "wrong_alpha", looks, _WHERE)
     rows = rows[rows["n"] == rows["n"].max()]
     told = rows["method"].str.extract(r"^(\w+) told ([\d.]+)$")
-    return rows.assign(method=told[0], told=told[1].astype(float)).sort_values(["method", "told"])
+    found: pd.DataFrame = rows.assign(method=told[0], told=told[1].astype(float))
+    return found.sort_values(["method", "told"])
