@@ -3,7 +3,8 @@
 Fitted slopes of log error on log n with 90 % intervals, a column for each method, a row for each preference model. The
 grey band is -1/2 within 0.05: a slope is told to be -1/2 where its whole interval lies in the band (an equivalence test
 at 5 %, before correction for the number of tests) and a straight line fits. For RDRO, DDRO, MLE and SFT the error is
-the total variation to the preferred law, for DPO, IPO and KTO that to their own exact targets, which are others. A rate says nothing of constants: those are in efficiency_against_cramer_rao.
+the total variation to the preferred law, for DPO, IPO and KTO that to their own exact targets, which are others.
+A rate says nothing of constants: those are in efficiency_against_cramer_rao.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,9 @@ def plot_rates(*rates: pd.DataFrame, method: str = "rdro", ax: Axes | None = Non
     ax.set(yticks=range(len(worlds)), ylim=(len(worlds) - 0.5, -0.5), title=style.label, ylabel="preference model")
     ax.set_yticklabels([_NAMES.get(world, world.replace("_", " ")) for world in worlds])
     ax.set(xlabel="slope", xticks=[_SLOPE - _MARGIN, _SLOPE, _SLOPE + _MARGIN])
-    ax.set_xticklabels(["\N{MINUS SIGN}.55", "\N{MINUS SIGN}.5", "\N{MINUS SIGN}.45"])
+    ax.set_xticklabels(
+        ["\N{MINUS SIGN}.55", "\N{MINUS SIGN}.5", "\N{MINUS SIGN}.45"], rotation=90
+    )  # columns are narrow
     furthest = max(np.abs(gathered[["low90", "high90"]] - _SLOPE).max(axis=None) + 0.015, 1.3 * _MARGIN)
     ax.set_xlim(_SLOPE - furthest, _SLOPE + furthest)
     return ax
