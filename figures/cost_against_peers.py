@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from figures.language_models import plain_numbers
@@ -63,7 +64,7 @@ def plot_cost_against_size(
     Returns
     -------
     Axes
-        One labelled line for each contender, ours first, with bars from the least to the largest repetition.
+        One line for each contender, ours first, with bars from the least to the largest repetition.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def plot_cost_against_size(
         raise ValueError(f"a panel must show at most {len(_LOOKS)} contenders, got {len(names)} of {question}")
     for name, style in zip(names, _LOOKS, strict=False):
         line = rows[rows["contender"] == name].sort_values("size")
-        ax.errorbar(line["size"], line["median"], _arms(line), label=name, capsize=1.5, **style.points())
+        ax.errorbar(line["size"], line["median"], _arms(line), capsize=1.5, **style.points())
     ax.set(xscale="log", yscale="log", title=_TITLES[question], ylabel=_quantity(rows))
     ax.set_xlabel(_SIZES.get(rows["size_name"].iloc[0], rows["size_name"].iloc[0]))
     sizes = sorted(rows["size"].unique())
@@ -89,7 +90,8 @@ def plot_cost_against_size(
     low, high = rows["median"].min(), rows["median"].max()
     # The legend has the upper part of the panel for itself.
     ax.set_ylim(low / 2.0, high * 2.0 * (2.0 * high / low) ** (0.16 * len(names)))
-    ax.legend(loc="upper left")
+    handles = [Line2D([], [], label=name, **style.points()) for name, style in zip(names, _LOOKS, strict=False)]
+    ax.legend(handles=handles, loc="upper left")
     return ax
 
 

@@ -13,6 +13,12 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def other_results(tmp_path_factory):
+    """Folder of tables with other numbers; tests do not change it."""
+    return write_tables(tmp_path_factory.mktemp("other_results"), factor=0.5)
+
+
+@pytest.fixture(scope="session")
 def output(results, tmp_path_factory):
     """Folder of all figures in the default formats; tests do not change it."""
     folder = tmp_path_factory.mktemp("output")
