@@ -82,6 +82,7 @@ def write_report(claims: Sequence[Mapping[str, Any]], output: Path, provenance: 
     environment.filters |= {"number": _number, "interval": _interval}
     page = environment.get_template("template.html").render(
         claims=claims,
+        drawn_with={key: value for figure in figures.values() for key, value in figure["versions"].items()},
         figures=figures,
         open_rows=_OPEN_ROWS,
         policy=f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
@@ -142,6 +143,7 @@ def _read_figure(output: Path, name: str, entry: Mapping[str, Any]) -> dict[str,
         "image": _data_link(output / f"{name}.{end}", _IMAGES[end]),
         "size": _size(output / f"{name}.{end}"),
         "data": _data_link(output / f"{name}.csv", "text/csv"),
+        "versions": entry["versions"],
         "hashes": {**entry["tables"], f"{name}.csv": entry["files"][f"{name}.csv"]},
     }
 
@@ -166,9 +168,7 @@ def _source(text: str) -> str:
 
 def _number(value: float | None) -> str:
     """Return a number with four digits that matter; nothing where there is none."""
-    if value is None:
-        return ""
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    return "" if value is None else f"{value:.4g}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:

@@ -73,6 +73,7 @@ def write_figures(folder):
     (folder / f"{FIGURE}.csv").write_text(DATA, encoding="utf-8")
     entry = {
         "tables": {"boundedness/summary.parquet": "a" * 64},
+        "versions": {"matplotlib": "3.11.2"},
         "files": {f"{FIGURE}.{end}": "b" * 64 for end in ("pdf", "png", "csv")},
     }
     (folder / "manifest.json").write_text(json.dumps({"figures": {FIGURE: entry}}), encoding="utf-8")

@@ -90,10 +90,10 @@ def test_a_picture_is_stored_once_as_png_or_else_as_svg(folder):
     assert picture not in text and "data:image/svg+xml;base64," in text
 
 
-def test_figures_carry_their_claim_as_alternative_text_and_their_hashes(folder):
+def test_figures_carry_their_claim_as_alternative_text_and_where_they_come_from(folder):
     text = page(CLAIMS, folder)
     assert 'alt="Plot: The direct density ratio diverges while the relative one stays under 1/alpha."' in text
-    assert "a" * 64 in text and "boundedness/summary.parquet" in text
+    assert "a" * 64 in text and "boundedness/summary.parquet" in text and "drawn with matplotlib&nbsp;3.11.2." in text
 
 
 def test_claim_whose_figure_is_not_drawn_says_so(folder):
@@ -119,7 +119,10 @@ def test_claims_that_the_page_cannot_show_are_refused(claims, message, folder):
     [
         ("{", "must describe the figures beside it, got JSONDecodeError"),
         ("[]", "must describe the figures beside it, got TypeError"),
-        (f'{{"figures": {{"{FIGURE}": {{"tables": {{}}, "files": {{"{FIGURE}.pdf": ""}}}}}}}}', "neither PNG nor SVG"),
+        (
+            f'{{"figures": {{"{FIGURE}": {{"tables": {{}}, "versions": {{}}, "files": {{"{FIGURE}.pdf": ""}}}}}}}}',
+            "neither PNG nor SVG",
+        ),
     ],
 )
 def test_manifest_that_describes_no_figures_is_refused(text, message, folder):
