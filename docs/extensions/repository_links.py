@@ -35,6 +35,7 @@ PAGES = {
 """Pages that stand for files and folders of the repository."""
 
 _TARGET = re.compile(r'(\]\(|src=")([^)"\s#]+)')
+_FENCED = re.compile(r"(^```\w*\n.*?^```$)", flags=re.M | re.S)
 _SCHEME = re.compile(r"\w+:")
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def rewrite_links(app: Sphinx, path: Path, parent: str, content: list[str]) -> N
         file = normpath(folder / target)
         return opening + relpath(Path(app.srcdir) / PAGES[file] if file in PAGES else root / file, page_folder)
 
-    content[0] = _TARGET.sub(rewritten, content[0])
+    parts = _FENCED.split(content[0])
+    content[0] = "".join(part if _FENCED.match(part) else _TARGET.sub(rewritten, part) for part in parts)
 
 
 @cache
