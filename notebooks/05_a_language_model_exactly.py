@@ -96,8 +96,8 @@ pd.DataFrame(trainer.state.log_history)[report].dropna().round(3)
 
 # %% [markdown]
 # **What it learnt**, for each prompt and completion: the log-ratio of network to reference against the one that it
-# should have, log(p+/mixture). Sizes of points are probabilities under p+. A network is not bounded by log(1/alpha),
-# dotted, as exact targets are.
+# should have, log(p+/mixture). Sizes of points are probabilities under p+; a few that p+ hardly ever speaks lie outside
+# the picture. A network is not bounded by log(1/alpha), dotted, as exact targets are.
 
 # %%
 learnt = log_prob_table(model, language) - log_reference
@@ -143,10 +143,11 @@ folder.cleanup()
 print(f"DDRO as it is: {strict.status} after {strict.steps} steps")
 
 # %% [markdown]
-# **What was learnt.** A network trained by RDRO for 80 steps goes three quarters of the way from the reference to p+,
-# and its log-ratios are near the exact ones where p+ has its mass; where it has none they are noise, beyond the bound
-# 1/alpha too. DDRO as it is stops after some steps. SFT and continued DDRO end close to RDRO here, on one language and
-# one draw of data: whether one of them is better takes repetitions. DPO heads for another policy and stops on the way.
+# **What was learnt.** A network trained by RDRO for 80 steps goes three quarters of the way from the reference to p+.
+# Its log-ratios are near the exact ones where p+ has its mass; where it has little they are noisy, and go beyond
+# log(1/alpha) too. DDRO as it is stops after some steps. SFT and continued DDRO end close to RDRO here, on one language
+# and one draw of data: whether one of them is better takes repetitions. DPO comes closer to p+ first, and then heads
+# for a policy of its own.
 #
 # **Where to go on.** `python -m lm validate --profile quick --output results` runs seven such experiments with
 # repetitions in some minutes, and [lm/README.md](../lm/README.md) tells what they found, for and against RDRO. `python
