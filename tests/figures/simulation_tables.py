@@ -53,6 +53,7 @@ def _consistency(factor, worlds):
 def _rates(factor, worlds, **keys):
     slope = -0.5 + 0.02 * factor
     fitted = {"slope": slope, "low90": slope - 0.01, "high90": slope + 0.01, "points": 4}
+    fitted |= {"low": slope - 0.012, "high": slope + 0.012}
     return pd.DataFrame(
         {"world": w, "method": m, "metric": t, **keys, **fitted, "lack_of_fit_p": 0.001 if m == "sft" else 0.3}
         for w, m, t in itertools.product(worlds, METHODS, ("tv_preferred", "tv_target"))
