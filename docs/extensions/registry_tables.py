@@ -68,7 +68,7 @@ def notebooks() -> Rows:
     """Each guided tour and the question it asks."""
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         title, _, text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).partition("\n")
-        yield code(path.name), title.lstrip("# "), " ".join(text.split()).removeprefix("**Question.** ")
+        yield f"{path.name[:2]} {title.lstrip('# ')}", " ".join(text.split()).removeprefix("**Question.** ")
 
 
 def preference_models() -> Rows:
@@ -103,7 +103,7 @@ REGISTRIES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "figures": (("figure", "what it shows"), figures),
     "generators": (("generator", "function"), generators),
     "methods": (("method", "what it is"), methods),
-    "notebooks": (("notebook", "title", "question"), notebooks),
+    "notebooks": (("notebook", "question"), notebooks),
     "preference_models": (("model", "what it stands for", "formula", "source"), preference_models),
     **{f"{name}_modules": (_MODULES, partial(modules, name)) for name in ("theory", "sim", "lm", "figures")},
     "studies": (("study", "kind", "question"), studies),
