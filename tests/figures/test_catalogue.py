@@ -145,7 +145,7 @@ def _reads(plot, table):
     if plot.__module__.endswith("relative_ratio_is_bounded"):
         return table.endswith("/table") == (plot.__name__ == "plot_ratio_curves")
     kind = table.partition("/")[2]  # experiments of language models have one parameter for each table
-    return kind != "metrics" and "metrics" not in signature(plot).parameters or kind in signature(plot).parameters
+    return (kind != "metrics" and "metrics" not in signature(plot).parameters) or kind in signature(plot).parameters
 
 
 def test_methods_differ_in_colour_marker_and_dash():
