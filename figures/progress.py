@@ -43,7 +43,7 @@ _UNKNOWN = sorted(_CPU_SECONDS.values())[len(_CPU_SECONDS) // 2]
 _SIZE = {"quick": 1.0, "paper": 2.5}  # of a task, in those of the quick profile
 _DRAWING = 45.0  # seconds of the figures, which are drawn by one process
 _BUSY = 0.85  # share of the cores that tasks keep busy
-_TRUST = 20.0  # CPU seconds of work after which the measured speed counts as much as the expected one
+_TRUST = 60.0  # CPU seconds of work after which the measured speed counts as much as the expected one
 _WIDTH = 10  # characters of the bar
 _HEARTBEAT = 60.0  # seconds after which a log that nothing was added to tells that the job lives
 
@@ -66,12 +66,12 @@ class Progress:
 
     Examples
     --------
-    >>> seconds = iter([0.0, 60.0])
+    >>> seconds = iter([0.0, 60.0])  # on a machine that is slower than expected
     >>> progress = Progress(["sim"], "quick", cores=2, drawing=0.0, clock=lambda: next(seconds))
     >>> for done in (0, 50):
     ...     progress.tell("sim", "constants", done, 100)
     >>> print(f"{progress.share:.2f} done, {progress.left():.0f} s left; {progress.running()}")
-    0.50 done, 51 s left; constants 50/100
+    0.50 done, 43 s left; constants 50/100
     """
 
     def __init__(
