@@ -17,6 +17,7 @@ _CPU_SECONDS = {
     "annotators": 0.13,
     "arena": 0.85,
     "boundedness": 0.02,
+    "bt_distance": 2.0,
     "class_weighting": 0.04,
     "consistency": 0.18,
     "constants": 1.0,
