@@ -20,7 +20,6 @@ from sim.engine.store import digest
 from sim.engine.study import load_study
 from tests.sim.command_line import ROOT, command, refusal, run_command, status_rows, write_study
 
-KILLS = 20
 TASKS = 30
 
 
@@ -103,11 +102,12 @@ def alive(group):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for living processes in /proc")
-def test_a_run_killed_twenty_times_goes_on_to_the_same_result_and_leaves_no_worker(study, whole, tmp_path, start):
+@pytest.mark.parametrize("times", [6, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_run_killed_many_times_goes_on_to_the_same_result_and_leaves_no_worker(study, whole, tmp_path, start, times):
     rng = np.random.default_rng(20260404)
     folder, arguments = tmp_path / "out" / "mine", ["run", study, "--output", tmp_path / "out", "--jobs", 2]
     kills, hit_parts, groups = 0, 0, []
-    while kills < KILLS:
+    while kills < times:
         before, wanted, delay = saved(folder), int(rng.choice([0, 0, 1, 2])), float(rng.uniform(0.0, 0.1))
         run = start(*arguments)
         # Half of them are hit while they start, the others after some tasks.
@@ -123,7 +123,7 @@ def test_a_run_killed_twenty_times_goes_on_to_the_same_result_and_leaves_no_work
             assert run.returncode == -signal.SIGKILL
             kills += 1
             hit_parts += saved(folder) > before
-    assert hit_parts >= KILLS // 4  # runs that had work under way, not only those that had just started
+    assert hit_parts >= times // 4  # runs that had work under way, not only those that had just started
     wait_until(lambda: not any(map(alive, groups)), seconds=10.0)
     resumed = run_command(*arguments)
     assert (resumed.returncode, resumed.stderr) == (0, "")
