@@ -1,4 +1,4 @@
-"""Real votes reject Bradley-Terry, but by less, in size and shape, than every model of the studies that is not it.
+"""Real votes reject Bradley-Terry, but are closer in size and shape than the other models that methods are tried on.
 
 Three numbers, as one alone misleads. (a) Size: the smallest mean Kullback-Leibler divergence to a Bradley-Terry model.
 (b) Shape: the share of the squared logits that no scores explain. (c) Order: the shares of triples that violate weak,
