@@ -1,11 +1,11 @@
 """Language models of RDRO, DDRO, MLE and SFT near the preferred law; those of DPO, IPO and KTO are drawn elsewhere.
 
 KL divergence of tiny Qwen2 models on languages whose every probability is known, against training steps, for each
-learning rate of the experiment methods, in its world of good overlap. Upper rows: from the preferred law; last row: from each method's own exact
-target, which is what its loss asks for. The legend tells how far that target is from the preferred law; thin lines
-stand at those that are not too far to be shown. Three repetitions in the quick profile show large differences only, and
-their intervals hold differences between languages, which paired comparisons do not. Strict DDRO and the likelihood with
-all rows stop at infinite losses and are in another figure.
+learning rate of the experiment methods, in its world of good overlap. Upper rows: from the preferred law; last row:
+from each method's own exact target, which is what its loss asks for. The legend tells how far that target is from the
+preferred law; thin lines stand at those that are not too far to be shown. Three repetitions in the quick profile show
+large differences only, and their intervals hold differences between languages, which paired comparisons do not. Strict
+DDRO and the likelihood with all rows stop at infinite losses and are in another figure.
 """
 
 from collections.abc import Mapping, Sequence

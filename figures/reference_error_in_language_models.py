@@ -27,7 +27,7 @@ TABLES = {
 
 _WORLDS = {
     "trained briefly": "trained briefly",
-    "trained briefly, exact log-probabilities": "briefly; exact log-probabilities",
+    "trained briefly, exact log-probabilities": "briefly; exact log p",
     "trained for a while": "trained for a while",
     "trained well": "trained well",
 }
@@ -127,15 +127,19 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
         plot_excess_over_sft(summary, metrics, world, ax=column[1])
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
+    for upper, lower in axes.T:  # up to four columns: the note says the rest
+        upper.set_xlabel("KL (nats)")
+        lower.set_xlabel("KL less SFT's (nats)")
     axes[0, 0].set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
     letter(axes)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     parts = [_select(summary, world) for world in worlds]
+    n, repetitions = parts[0]["n"].iloc[0], parts[0]["replicates"].max()
     figure.supxlabel(
-        f"n = {parts[0]['n'].iloc[0]:,} completions; bars: 95 % t intervals over {parts[0]['replicates'].max()} "
-        "repetitions; dotted: the network that training starts from;\nno cross: the exact target is the preferred law "
-        "itself or (DDRO, extended) unknown; lower row: single runs, right of 0 is worse than SFT;\nat the step of the "
-        "least held-out loss",
+        f"KL(preferred law || policy) at the step of the least held-out loss, n = {n:,} completions; bars: 95 % t "
+        f"intervals over {repetitions} repetitions;\ndotted: the network that training starts from; no cross: the exact "
+        "target is the preferred law itself or (DDRO, extended) unknown;\nexact log p: losses are given exact "
+        "log-probabilities of the mixture; lower row: single runs, right of 0 is worse than SFT",
         fontsize=7,
     )
     parts += [_excess(summary, metrics, world) for world in worlds]
