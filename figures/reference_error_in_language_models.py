@@ -137,8 +137,8 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     n, repetitions = parts[0]["n"].iloc[0], parts[0]["replicates"].max()
     figure.supxlabel(
         f"KL(preferred law || policy) at the step of the least held-out loss, n = {n:,} completions; bars: 95 % t "
-        f"intervals over {repetitions} repetitions;\ndotted: the network that training starts from; no cross: the exact "
-        "target is the preferred law itself or (DDRO, extended) unknown;\nexact log p: losses are given exact "
+        f"intervals over {repetitions} repetitions;\ndotted: the network that training starts from; no cross: the "
+        "exact target is the preferred law itself or (DDRO, extended) unknown;\nexact log p: losses are given exact "
         "log-probabilities of the mixture; lower row: single runs, right of 0 is worse than SFT",
         fontsize=7,
     )
