@@ -109,4 +109,5 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
 def _select(table: pd.DataFrame, world: str) -> pd.DataFrame:
     """Return the points of one panel."""
     rows = pd.concat([select(table, "kl_preferred", world=world, method=weighting) for weighting in WEIGHTING_STYLES])
-    return rows.loc[rows["n"] == rows["n"].max(), list(_COLUMNS)]
+    largest: pd.DataFrame = rows.loc[rows["n"] == rows["n"].max(), list(_COLUMNS)]
+    return largest

@@ -183,7 +183,8 @@ def _quantity(rows: pd.DataFrame) -> str:
 
 def _arms(rows: pd.DataFrame) -> np.ndarray:
     """Return the arms of bars from the least to the largest repetition, (2, rows)."""
-    return np.abs(rows[["low", "high"]].to_numpy(float).T - rows["median"].to_numpy(float))
+    ends = rows[["low", "high"]].to_numpy(float).T
+    return np.asarray(np.abs(ends - rows["median"].to_numpy(float)))
 
 
 def _select(table: pd.DataFrame, question: str, quantity: str) -> pd.DataFrame:

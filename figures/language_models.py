@@ -33,7 +33,7 @@ __all__ = [
 MARGIN = 1e-9
 """A distance below this is the rounding of one that is 0."""
 
-_REFERENCE = {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (1, 2))}
+_REFERENCE: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (1, 2))}
 
 
 def _variant(method: str, label: str, marker: str, dash: Any) -> LineStyle:
@@ -103,7 +103,8 @@ def select(summary: pd.DataFrame, metric: str, **where: object) -> pd.DataFrame:
 
 def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the last step."""
-    return rows[rows["step"] == rows["step"].max()]
+    last: pd.DataFrame = rows[rows["step"] == rows["step"].max()]
+    return last
 
 
 def at_least_held_out_loss(summary: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -164,7 +165,8 @@ def differences(metrics: pd.DataFrame, rows: pd.DataFrame, baseline: str) -> pd.
 
 def errors(rows: pd.DataFrame) -> np.ndarray:
     """Return the arms of the 95 % intervals, (2, rows)."""
-    return np.abs(rows[["low", "high"]].to_numpy(float).T - rows["mean"].to_numpy(float))
+    ends = rows[["low", "high"]].to_numpy(float).T
+    return np.asarray(np.abs(ends - rows["mean"].to_numpy(float)))
 
 
 def own_target(exact: float) -> str:
@@ -236,7 +238,7 @@ def plot_rows(ax: Axes, rows: pd.DataFrame, styles: dict[str, LineStyle], start:
         look = {**style.points(), "linestyle": "none", "label": "mean of runs" if place == 0 else None}
         ax.errorbar(row["mean"], [place], xerr=errors(row), capsize=1.5, **look)
         shown = row.loc[row["exact"] > MARGIN, "exact"]
-        cross = {"marker": "x", "markersize": 5, "linestyle": "none", "color": style.colour}
+        cross: dict[str, Any] = {"marker": "x", "markersize": 5, "linestyle": "none", "color": style.colour}
         ax.plot(shown, [place] * len(shown), label="exact target" if place == 0 else None, **cross)
     reference = add_reference(ax, start, vertical=True)
     values = np.concatenate([rows["mean"], rows["high"], rows.loc[rows["exact"] > 1e-6, "exact"], [reference]])

@@ -9,6 +9,7 @@ DDRO and the likelihood with all rows stop at infinite losses and are in another
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +104,7 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     rates = sorted(select(table, "kl_preferred", world=_WORLD)["learning_rate"].unique())
     figure = new_figure(DOUBLE_COLUMN, 6.8)
     axes = figure.subplots(len(_ROWS), len(rates), sharex=True, sharey="row", squeeze=False)
-    parts = []
+    parts: list[pd.DataFrame] = []
     for row, (methods, metric) in zip(axes, _ROWS, strict=True):
         limits = []
         for ax, rate in zip(row, rates, strict=True):
@@ -112,10 +113,10 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
             parts.append(_select(table, methods, metric, rate).assign(panel="abcdefghi"[len(parts)]))
         row[0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     letter(axes)
-    entries = {}
+    entries: dict[str, Any] = {}
     for ax in axes[:2, 0]:
         entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    figure.legend(entries.values(), entries, loc="outside upper center", ncols=3)
+    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=3)
     rows = parts[0]
     figure.supxlabel(
         f"n = {rows['n'].iloc[0]:,} completions, {rows['replicates'].max()} repetitions; bands: 95 % t intervals of "
@@ -129,4 +130,5 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
 def _select(table: pd.DataFrame, methods: Sequence[str], metric: str, rate: float) -> pd.DataFrame:
     """Return the points of one panel."""
     rows = pd.concat([select(table, metric, world=_WORLD, method=method, learning_rate=rate) for method in methods])
-    return rows.loc[rows["n"] == rows["n"].max(), list(_COLUMNS)]
+    largest: pd.DataFrame = rows.loc[rows["n"] == rows["n"].max(), list(_COLUMNS)]
+    return largest

@@ -105,7 +105,7 @@ def plot_run_values(
         style, line = STYLES[method], rows[rows["method"] == method]
         look = {**style.points(), "linestyle": "none", "markerfacecolor": "none"}
         ax.semilogy(_places(line, rows, index), line["value"], label=style.label, **look)
-        middle = line.groupby("learning_rate", as_index=False)["value"].median()
+        middle = line.groupby("learning_rate")[["value"]].median().reset_index()
         place = _places(middle, rows, index)
         ax.hlines(middle["value"], place - _APART / 3, place + _APART / 3, color=style.colour, linewidth=1.4)
     _label_rates(ax, rows)

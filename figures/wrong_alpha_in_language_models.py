@@ -7,6 +7,7 @@ Intervals hold differences between languages, which paired comparisons do not.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def _points(ax: Axes, method: str, x: pd.Series, line: pd.DataFrame, side: int) 
     beside = x.to_numpy(float) + side * _APART
     ax.errorbar(beside, line["mean"], errors(line), label=style.label, capsize=1.5, **style.points())
     if method == "rdro":
-        cross = {"marker": "x", "markersize": 5, "linestyle": "none", "color": style.colour}
+        cross: dict[str, Any] = {"marker": "x", "markersize": 5, "linestyle": "none", "color": style.colour}
         ax.plot(x, line["exact"], label=_TARGET, **cross)
 
 
