@@ -5,12 +5,14 @@ mapping ``TABLES`` from the tables it reads (``study/table``) to the columns it 
 ``draw(tables) -> Drawing``.
 """
 
+import ast
 import difflib
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["FIGURES", "FORMATS", "load_figure"]
+__all__ = ["FIGURES", "FORMATS", "check_name", "explain_figure", "load_figure"]
 
 FIGURES = (
     "relative_ratio_is_bounded",
@@ -46,6 +48,39 @@ FORMATS: dict[str, dict[str, Any]] = {
 """File formats, with the metadata written into each."""
 
 
+def check_name(name: str) -> str:
+    """Return the name of a figure, or raise, with the nearest name, if there is no such figure.
+
+    Examples
+    --------
+    >>> check_name("relative_ratio_is_bound")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: figure must be one of ...; got 'relative_ratio_is_bound' (did you mean 'relative_ratio_is_bounded'?)
+    """
+    if name not in FIGURES:
+        nearest = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.3)
+        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        raise ValueError(f"figure must be one of {', '.join(FIGURES)}; got {name!r}{hint}")
+    return name
+
+
+def explain_figure(name: str) -> str:
+    """Return what a figure shows and how to read it: the docstring of its module, which is not imported for this.
+
+    Raises
+    ------
+    ValueError
+        If there is no such figure.
+
+    Examples
+    --------
+    >>> explain_figure("relative_ratio_is_bounded").splitlines()[0]
+    'The direct density ratio diverges while the relative one stays under 1/alpha.'
+    """
+    text = Path(__file__).with_name(f"{check_name(name)}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(text)) or ""
+
+
 def load_figure(name: str) -> ModuleType:
     """Return the module of a figure.
 
@@ -63,15 +98,5 @@ def load_figure(name: str) -> ModuleType:
     ------
     ValueError
         If there is no such figure; the nearest name is given.
-
-    Examples
-    --------
-    >>> load_figure("relative_ratio_is_bound")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ValueError: figure must be one of ...; got 'relative_ratio_is_bound' (did you mean 'relative_ratio_is_bounded'?)
     """
-    if name not in FIGURES:
-        nearest = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.3)
-        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-        raise ValueError(f"figure must be one of {', '.join(FIGURES)}; got {name!r}{hint}")
-    return import_module(f"figures.{name}")
+    return import_module(f"figures.{check_name(name)}")

@@ -1,20 +1,19 @@
 """Writing figures so that the same tables give the same bytes, with the plotted data and a manifest beside them."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from figures.catalogue import FORMATS
+from figures.layout import fit_to_page
 from figures.style import figure_style
+from figures.venues import HOUSE, VENUES
 
-__all__ = ["MANIFEST", "Drawing", "read_manifest", "save_drawing", "write_manifest"]
-
-MANIFEST = "manifest.json"
+__all__ = ["Drawing", "draw_figure", "save_drawing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +30,29 @@ class Drawing:
 
     figure: Figure
     data: pd.DataFrame
+
+
+def draw_figure(module: ModuleType, tables: Mapping[str, pd.DataFrame], venue: str = HOUSE) -> Drawing:
+    """Draw a figure as it is printed at a venue.
+
+    Parameters
+    ----------
+    module : module
+        From `figures.catalogue.load_figure`.
+    tables : mapping of str to DataFrame
+        The tables that it names in ``TABLES``; there may be others.
+    venue : str
+        Key of `figures.venues.VENUES`.
+
+    Returns
+    -------
+    Drawing
+        Laid out, in the style of the house.
+    """
+    with figure_style(venue):
+        drawing: Drawing = module.draw({name: tables[name] for name in module.TABLES})
+        fit_to_page(drawing.figure, VENUES[venue])
+    return drawing
 
 
 def save_drawing(drawing: Drawing, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
@@ -61,29 +83,3 @@ def save_drawing(drawing: Drawing, folder: Path, name: str, formats: Sequence[st
     # Ten digits: more than can be seen, and fewer than differ between machines.
     drawing.data.to_csv(paths[-1], index=False, float_format="%.10g", lineterminator="\n", encoding="utf-8")
     return paths
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a folder of figures by figure; empty where there is none.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a manifest.
-    """
-    path = folder / MANIFEST
-    if not path.exists():
-        return {}
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must be a manifest of figures, got {type(error).__name__}: {error}") from error
-    if not isinstance(figures, dict):
-        raise ValueError(f"{path} must be a manifest of figures, got {type(figures).__name__} as its figures")
-    return figures
-
-
-def write_manifest(folder: Path, figures: dict[str, Any]) -> None:
-    """Write the manifest of a folder of figures, sorted by name."""
-    text = json.dumps({"figures": figures}, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

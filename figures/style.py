@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
+from figures.venues import HOUSE, VENUES
+
 __all__ = [
     "DOUBLE_COLUMN",
+    "LEAST_LETTERS",
     "METHOD_STYLES",
     "SINGLE_COLUMN",
     "WEIGHTING_STYLES",
@@ -27,11 +31,14 @@ __all__ = [
     "variant_styles",
 ]
 
-SINGLE_COLUMN = 3.25
+SINGLE_COLUMN = VENUES[HOUSE].narrow
 """Width of a figure that fills one column of a two-column paper, in inches."""
 
-DOUBLE_COLUMN = 6.75
+DOUBLE_COLUMN = VENUES[HOUSE].wide
 """Width of a figure that fills both columns, in inches."""
+
+LEAST_LETTERS = 7.0
+"""Size of the smallest letters in a paper, in points."""
 
 # Bytes must not depend on the user's matplotlibrc or on the day: every setting starts from the defaults, the font is
 # the one that matplotlib carries, and identifiers in SVG files come from a fixed salt.
@@ -223,29 +230,59 @@ def variant_styles(method: str, labels: Sequence[str]) -> dict[str, LineStyle]:
     }
 
 
+# Sizes in points that matplotlib's defaults set and that grow with the letters; `_SETTINGS` holds the others.
+_DEFAULTS = (
+    *("axes.labelpad", "axes.titlepad", "lines.markeredgewidth", "patch.linewidth"),
+    *(f"{axis}tick.{kind}.{size}" for axis in "xy" for kind in ("major", "minor") for size in ("pad", "size", "width")),
+)
+_IN_POINTS = ("labelsize", "linewidth", "titlesize", "fontsize", "font.size", "markersize")
+_VENUE = ContextVar("venue", default=VENUES[HOUSE])
+
+
 @contextmanager
-def figure_style() -> Iterator[None]:
+def figure_style(venue: str = HOUSE) -> Iterator[None]:
     """Draw in the house style, whatever the user's own settings are.
+
+    Parameters
+    ----------
+    venue : str
+        Key of `figures.venues.VENUES`: `new_figure` makes figures of its size.
 
     Examples
     --------
-    >>> with figure_style():
-    ...     plt.rcParams["pdf.fonttype"]
-    42
+    >>> with figure_style("talk"):
+    ...     plt.rcParams["pdf.fonttype"], plt.rcParams["font.size"], new_figure(SINGLE_COLUMN, 2.0).get_figwidth()
+    (42, 15.2, 6.175)
     """
-    with plt.style.context(["default", _SETTINGS]):
-        yield
+    scale = VENUES[venue].scale
+    points = [*_DEFAULTS, *(key for key in _SETTINGS if key.endswith(_IN_POINTS) or key == "legend.title_fontsize")]
+    token = _VENUE.set(VENUES[venue])
+    try:
+        with plt.style.context(["default", _SETTINGS]), plt.rc_context():
+            plt.rcParams.update({key: scale * plt.rcParams[key] for key in points})
+            yield
+    finally:
+        _VENUE.reset(token)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, whose parts are kept from overlapping; it belongs to no window.
+    """Return an empty figure whose parts are kept from overlapping; it belongs to no window.
+
+    Parameters
+    ----------
+    width : float
+        `SINGLE_COLUMN` or `DOUBLE_COLUMN`, which stand for those of the venue that `figure_style` was told.
+    height : float
+        Height in a paper, in inches.
 
     Examples
     --------
     >>> new_figure(SINGLE_COLUMN, 2.0).get_size_inches()
     array([3.25, 2.  ])
     """
-    return Figure(figsize=(width, height), layout="constrained")
+    venue = _VENUE.get()
+    widths = {SINGLE_COLUMN: venue.narrow, DOUBLE_COLUMN: venue.wide}
+    return Figure(figsize=(widths[width], height * venue.scale), layout="constrained")
 
 
 def new_axes() -> Axes:

@@ -12,14 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from figures.sources import ROOT
+from figures.sources import MEASUREMENTS, result_path
 
 __all__ = ["EXPERIMENTS", "PUBLISHED", "check_columns", "only_series", "read_tables", "table_file", "table_path"]
 
 EXPERIMENTS = ("alpha", "methods", "rates_by_prompt", "reference_error", "sample_size", "stability", "weighting")
 """Names that are experiments of `lm`, made by its command; all others are studies of `sim`."""
 
-PUBLISHED = "benchmarks/published"
+PUBLISHED = MEASUREMENTS.removesuffix(".csv")
 """Name of the table of measurements."""
 
 
@@ -42,8 +42,7 @@ def table_path(results: Path, name: str) -> Path:
     >>> table_path(Path("results"), "consistency/summary").as_posix()
     'results/consistency/summary.parquet'
     """
-    path = results / table_file(name)
-    return ROOT / table_file(name) if name == PUBLISHED and not path.exists() else path
+    return result_path(results, table_file(name))
 
 
 def read_tables(

@@ -1,26 +1,81 @@
-"""Result tables and one build of every figure, shared by the tests of figures."""
+"""Result tables and one build of everything, shared by the tests of figures and by all processes that run them."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 
-from figures.__main__ import main
+from figures.sources import ROOT
 from tests.figures.tables import write_tables
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory):
+def command():
+    """Return a function that runs the command in a fresh process."""
+
+    def run(*arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "figures", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | environment,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Return a function that gives a folder and whether this is the process that has to fill it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @contextmanager
+    def take(name):
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait until it is filled
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+            yield folder, not done.exists()
+            done.touch()
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def results(once):
     """Folder of result tables; tests do not change it."""
-    return write_tables(tmp_path_factory.mktemp("results"))
+    with once("figures-results") as (folder, first):
+        if first:
+            write_tables(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def other_results(tmp_path_factory):
+def other_results(once):
     """Folder of tables with other numbers; tests do not change it."""
-    return write_tables(tmp_path_factory.mktemp("other_results"), factor=0.5)
+    with once("figures-other-results") as (folder, first):
+        if first:
+            write_tables(folder, factor=0.5)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def output(results, tmp_path_factory):
-    """Folder of all figures in the default formats; tests do not change it."""
-    folder = tmp_path_factory.mktemp("output")
-    assert main(["--results", str(results), "--output", str(folder)]) == 0
+def output(once, results, command, tmp_path_factory):
+    """Folder of everything in the default formats, made by a user with other settings; tests do not change it."""
+    with once("figures-output") as (folder, first):
+        if first:
+            settings = tmp_path_factory.mktemp("settings") / "matplotlibrc"
+            settings.write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n", encoding="utf-8")
+            environment = {"MATPLOTLIBRC": str(settings), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+            result = command("--results", results, "--output", folder, **environment)
+            assert (result.returncode, result.stderr) == (0, "")
+            made = {str(path) for path in folder.rglob("*.*")} - {str(folder / "manifest.json")}
+            assert set(result.stdout.splitlines()) == made
     return folder

@@ -9,7 +9,7 @@ def summary_row(value, *, exact=None, spread=0.1, share_ok=1.0, **keys):
     """Return one row of a summary around a value."""
     spread = spread * abs(value)
     interval = {"low": value - spread, "high": value + spread}
-    quantiles = {"median": value, "q025": value - 2 * spread, "q975": value + 2 * spread}
+    quantiles = {"median": value, "q025": value - 2 * spread, "q975": value + 2 * spread, "max": value + 3 * spread}
     return {**keys, "share_ok": share_ok, "mean": value, **interval, **quantiles, "exact": exact}
 
 

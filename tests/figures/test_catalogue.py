@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 import figures
 from figures.catalogue import FIGURES, FORMATS, load_figure
-from figures.save import Drawing, save_drawing
+from figures.save import Drawing, draw_figure, save_drawing
 from figures.sources import ROOT, file_hash
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, SINGLE_COLUMN, WEIGHTING_STYLES, alpha_styles, figure_style
 from figures.tables import read_tables, table_file, table_path
@@ -24,10 +24,9 @@ MAGIC = {"pdf": b"%PDF-", "png": b"\x89PNG\r\n", "svg": b"<?xml"}
 
 @cache
 def drawn(name, results):
-    """Return the drawing of a figure in the house style; tests do not change what it shows."""
+    """Return a figure as it is printed by default; tests do not change it."""
     module = load_figure(name)
-    with figure_style():
-        return module.draw(read_tables(results, module.TABLES))
+    return draw_figure(module, read_tables(results, module.TABLES))
 
 
 def test_catalogue_holds_every_module_that_draws():
@@ -69,6 +68,12 @@ def test_csv_holds_the_drawn_data(name, results, output):
     for column in expected.select_dtypes("number"):
         # Ten significant digits were written.
         np.testing.assert_allclose(table[column], expected[column].astype(float), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_process_with_other_settings_has_built_the_same_bytes(name, results, output, tmp_path):
+    for path in save_drawing(drawn(name, results), tmp_path, name, ["pdf", "png"]):
+        assert path.read_bytes() == (output / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -1,35 +1,25 @@
 """The command line: the same tables give the same bytes, and whatever is wrong is one clear line."""
 
-import os
+import re
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from figures.__main__ import main
-from figures.catalogue import FIGURES
+from figures.catalogue import FIGURES, load_figure
+from figures.claims import CLAIMS
+from figures.sources import ROOT
+from figures.tables import EXPERIMENTS
 
-ROOT = Path(__file__).parents[2]
 CHEAPEST = "balanced_against_pooled_weighting"
-
-
-def command(*arguments, **environment):
-    """Run the command in a fresh process."""
-    return subprocess.run(
-        [sys.executable, "-m", "figures", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | environment,
-        check=False,
-    )
 
 
 def contents(folder):
     """Return the bytes of every file in a folder by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def failure(capsys, *arguments):
@@ -49,19 +39,7 @@ def broken(results, tmp_path):
     return path
 
 
-def test_fresh_processes_with_other_settings_build_the_same_bytes(results, output, tmp_path):
-    (tmp_path / "matplotlibrc").write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n", encoding="utf-8")
-    environment = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
-    arguments = ["--results", results, "--output", tmp_path / "new"]
-    result = command(*arguments, **environment)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert contents(tmp_path / "new") == contents(output)
-    assert set(result.stdout.split()) == {str(tmp_path / "new" / name) for name in contents(output)} - {
-        str(tmp_path / "new" / "manifest.json")
-    }
-
-
-def test_svg_is_deterministic_too(results, tmp_path):
+def test_svg_is_deterministic_too(results, tmp_path, command):
     arguments = [CHEAPEST, "--format", "svg", "--results", str(results), "--output"]
     assert main([*arguments, str(tmp_path / "one")]) == 0
     assert command(*arguments, tmp_path / "two", PYTHONHASHSEED="7").returncode == 0
@@ -97,13 +75,12 @@ def test_check_agrees_with_a_fresh_build_and_changes_nothing(results, output, ca
 @pytest.mark.parametrize("file", [f"{CHEAPEST}.pdf", f"{CHEAPEST}.png", f"{CHEAPEST}.csv", "manifest.json"])
 @pytest.mark.parametrize("change", ["changed", "removed"])
 def test_check_names_a_changed_or_missing_file(file, change, results, output, tmp_path, capsys):
-    for name, data in contents(output).items():
-        (tmp_path / name).write_bytes(data)
+    shutil.copytree(output, tmp_path, dirs_exist_ok=True)
     if change == "removed":
         (tmp_path / file).unlink()
     else:
         data = (tmp_path / file).read_bytes()
-        changed = data.replace(b'"tables"', b'"tablas"') if file == "manifest.json" else data[:-1] + b"?"
+        changed = data.replace(b'"venue"', b'"avenue"') if file == "manifest.json" else data[:-1] + b"?"
         assert changed != data
         (tmp_path / file).write_bytes(changed)
     err = failure(capsys, CHEAPEST, "--check", "--results", results, "--output", tmp_path)
@@ -117,28 +94,32 @@ def test_check_sees_that_the_results_have_changed(broken, output, capsys):
     assert f"{CHEAPEST}.csv" in err and "manifest.json" in err
 
 
-def test_a_later_build_of_one_figure_keeps_the_others_in_the_manifest(results, output, tmp_path, capsys):
-    for name, data in contents(output).items():
-        (tmp_path / name).write_bytes(data)
-    assert main([CHEAPEST, CHEAPEST, "--results", str(results), "--output", str(tmp_path)]) == 0
-    assert contents(tmp_path) == contents(output)
-    assert len(capsys.readouterr().out.splitlines()) == 3  # asked for twice, built once
-
-
 def test_unknown_figure_names_the_nearest(results, tmp_path, capsys):
     err = failure(capsys, "loss_and_gradient_shape", "--results", results, "--output", tmp_path / "out")
     assert "got 'loss_and_gradient_shape' (did you mean 'loss_and_gradient_shapes'?)" in err
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_results_name_the_command_for_all_of_them(tmp_path, capsys):
-    err = failure(capsys, "--results", tmp_path / "my results", "--output", tmp_path / "out")
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+def test_missing_results_name_the_commands_for_all_of_them(profile, tmp_path, capsys):
+    err = failure(capsys, "--profile", profile, "--results", tmp_path / "my results", "--output", tmp_path / "out")
+    where = f"--profile {profile} --output '{tmp_path / 'my results'}'"
     studies = (
         "ratio_shapes boundedness overlap loss_shapes dynamics consistency label_noise arena bt_distance efficiencies "
         "constants class_weighting wrong_alpha wrong_reference prompt_rates"
     )
-    assert err.endswith(f"python -m sim run {studies} --profile quick --output '{tmp_path / 'my results'}'\n")
+    made = re.search(
+        "make it with: python -m sim run ([a-z_ ]+) (--.*) && python -m lm validate ([a-z_ ]+) (--.*)", err
+    )
+    assert (made[1], made[2], made[4]) == (studies, where, where)
+    assert set(made[3].split()) == set(EXPERIMENTS)
     assert not (tmp_path / "out").exists()
+
+
+def test_profiles_have_folders_of_their_own(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert failure(capsys, "--profile", "paper", CHEAPEST).startswith("figures: results/paper must hold ")
+    assert "--profile quick --output results/quick\n" in failure(capsys, CHEAPEST)
 
 
 def test_truncated_table_is_named_with_the_command(broken, tmp_path, capsys):
@@ -162,13 +143,11 @@ def test_table_that_is_not_what_the_figure_needs_is_refused(change, message, bro
 
 
 def test_failure_leaves_the_old_figures_alone(broken, output, tmp_path, capsys):
-    for name, data in contents(output).items():
-        (tmp_path / "results" / name).write_bytes(data)
+    shutil.copytree(output, tmp_path / "out")
     table = pd.read_parquet(broken)
     table[table["method"] != "pooled"].to_parquet(broken)
-    failure(capsys, CHEAPEST, "--results", broken.parents[1], "--output", tmp_path / "results")
-    after = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir() if path.is_file()}
-    assert after == contents(output)
+    failure(capsys, CHEAPEST, "--results", broken.parents[1], "--output", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(output)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"figures": 3}'])
@@ -184,7 +163,38 @@ def test_output_that_is_a_file_is_refused(results, tmp_path, capsys):
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.parametrize("arguments", [["--format", "bmp"], ["--no-such-option"]])
+def test_why_prints_what_a_figure_shows_without_loading_plots_or_tables():
+    code = (
+        "import sys; from figures.__main__ import main; assert main(['--why', 'training_divergence']) == 0; "
+        "print(*{'matplotlib', 'pandas', 'numpy'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.startswith(f"{load_figure('training_divergence').__doc__.splitlines()[0]}\n\n")
+    assert result.stdout.endswith(".\n\n")
+
+
+def test_why_of_an_unknown_figure_names_the_nearest(capsys):
+    assert "(did you mean 'training_divergence'?)" in failure(capsys, "--why", "training_divergenc")
+
+
+def test_claims_prints_the_verdicts_as_the_file_has_them(results, output, capsys):
+    assert main(["--claims", "--results", str(results)]) == 0
+    table = capsys.readouterr().out
+    assert table.startswith(f"{len(CLAIMS)} claims: ") and table in (output / "claims.md").read_text(encoding="utf-8")
+
+
+def test_ctrl_c_is_one_line_and_has_a_status_of_its_own(monkeypatch, tmp_path, capsys):
+    def stop(order):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("figures.__main__.build", stop)
+    assert main([CHEAPEST, "--output", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "figures: stopped; run it again to go on\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--format", "bmp"], ["--no-such-option"], ["--venue", "nature"], ["--profile", "smoke"]]
+)
 def test_wrong_usage_is_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
