@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from figures.catalogue import FIGURES
+from figures.published_tables import PAPER_TABLES
 from lm.validation.experiments import shipped_experiments
 from sim.engine.study import load_study, shipped_studies
 from sim.estimators import METHODS
@@ -71,6 +72,12 @@ def notebooks() -> Rows:
         yield f"{path.name[:2]} {title.lstrip('# ')}", " ".join(text.split()).removeprefix("**Question.** ")
 
 
+def paper_tables() -> Rows:
+    """Each table for papers and its caption."""
+    for name, table in PAPER_TABLES.items():
+        yield code(name), table.caption
+
+
 def preference_models() -> Rows:
     """Each preference model with its formula and where it comes from."""
     for name, model in PREFERENCE_MODELS.items():
@@ -104,6 +111,7 @@ REGISTRIES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "generators": (("generator", "function"), generators),
     "methods": (("method", "what it is"), methods),
     "notebooks": (("notebook", "question"), notebooks),
+    "paper_tables": (("table", "what is in it"), paper_tables),
     "preference_models": (("model", "what it stands for", "formula", "source"), preference_models),
     **{f"{name}_modules": (_MODULES, partial(modules, name)) for name in ("theory", "sim", "lm", "figures")},
     "studies": (("study", "kind", "question"), studies),

@@ -29,6 +29,7 @@ PAGES = {
     "lm": "language_models.md",
     "figures": "api/figures.rst",
     "notebooks": "explore.md",
+    "docs": "index.md",
     "benchmarks": "readme.md#speed",
     "tests": "verify.md",
 }
