@@ -41,6 +41,8 @@ def fit_to_page(figure: Figure, venue: Venue) -> None:
     if figure.get_supxlabel():
         note = figure.supxlabel(figure.get_supxlabel(), fontsize=LEAST_LETTERS * venue.scale)
         note.set_text(_wrapped(note.get_text(), note, (1.0 - _SIDE) * figure.get_figwidth() * _POINTS))
+    for legend in filter(None, (ax.get_legend() for ax in figure.axes)):
+        legend.set_in_layout(False)  # a wide one would narrow the axes that it is to fit into
     figure.draw_without_rendering()
     changed = [_narrow(figure, legend, figure.bbox.width, "outside upper center") for legend in list(figure.legends)]
     changed += [_fit_axes(ax) for ax in figure.axes]
@@ -113,6 +115,7 @@ def _narrow(owner: Axes | Figure, legend: Legend, width: float, place: str | int
     for columns in range(legend._ncols - 1, 0, -1):
         legend.remove()
         legend = owner.legend(**content, loc=place, ncols=columns)
+        legend.set_in_layout(owner is legend.figure)
         if legend.get_window_extent().width <= width:
             return True
     beyond = (legend.get_window_extent().width - width) * _POINTS / legend.figure.dpi

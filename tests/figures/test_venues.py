@@ -72,7 +72,7 @@ def test_note_that_is_too_wide_gets_more_lines_and_formulas_stay_whole():
 
 
 def test_legend_that_is_too_wide_or_covers_points_is_mended():
-    figure = page_of("note", ncols=4, title="what they are")
+    figure = page_of("note", ncols=2, title="what they are")
     figure.draw_without_rendering()
     ax = figure.axes[0]
     legend = ax.get_legend()
