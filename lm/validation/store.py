@@ -75,10 +75,15 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> bool:
     ------
     ValueError
         If they differ; what differs is shown.
+    OSError
+        If the folder cannot be looked into.
     """
     path = folder / _SETTINGS
-    if not path.exists():
-        return False
+    try:
+        if not path.exists():
+            return False
+    except OSError as error:
+        raise OSError(f"results must go to a folder that can be written, got {folder}: {error.strerror}") from error
     remedy = f"choose another --output, or delete {folder} to start again"
     try:
         old = json.loads(path.read_bytes())

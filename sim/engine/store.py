@@ -223,6 +223,8 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> bool:
     ------
     ValueError
         If the folder holds results of other settings; the difference and the remedies are named.
+    OSError
+        If the folder cannot be looked into.
 
     Examples
     --------
@@ -230,8 +232,9 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> bool:
     False
     """
     path = folder / _SETTINGS
-    if not path.exists():
-        return False
+    with _told(folder):
+        if not path.exists():
+            return False
     remedy = f"choose another --output, or delete {folder} to start again"
     try:
         old = json.loads(path.read_bytes())

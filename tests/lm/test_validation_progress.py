@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lm.__main__ import main
 from tests.lm.test_validation import _file
+from tests.sim.test_faults import no_writing
 
 
 def test_progress_is_planned_and_told_and_all_folders_of_other_settings_are_named(tmp_path, capsys):
@@ -26,3 +27,13 @@ def test_progress_is_planned_and_told_and_all_folders_of_other_settings_are_name
     error = capsys.readouterr().err
     assert "an experiment must resume with the settings it began with, got seed: 7 -> 8" in error
     assert error.endswith(f"or delete {output}/tiny to start again; the same holds for {output}/second\n")
+
+
+def test_a_sealed_folder_is_one_line(tmp_path, capsys):
+    sealed = tmp_path / "sealed"
+    sealed.mkdir()
+    with no_writing(sealed):
+        assert main(["validate", "weighting", "--profile", "smoke", "--output", str(sealed), "--jobs", "1"]) == 2
+    sealed.chmod(0o755)
+    message = "relratio-lm: results must go to a folder that can be written, got"
+    assert capsys.readouterr().err == f"{message} {sealed}/weighting: Permission denied\n"
