@@ -21,6 +21,8 @@ __all__ = ["fit_to_page", "plotted_points"]
 _POINTS = 72.0
 _WORDS = re.compile(r"(?:\$[^$]*\$|\S)+")  # formulas have spaces of their own
 _SIDE = 0.05  # of the width of a figure, that a note leaves free on both sides together
+_ABOVE = "outside upper center"  # where all legends of whole figures are
+_BETWEEN = 1.0  # space between columns of a legend that is too wide, in sizes of its letters: half the usual
 _STEP, _STEPS = 0.08, 25  # how far axes are extended at once until a legend covers nothing, and how often
 
 
@@ -36,6 +38,7 @@ def fit_to_page(figure: Figure, venue: Venue) -> None:
     venue : Venue
         Where it is printed.
     """
+    figure.set_dpi(plt.rcParams["savefig.dpi"])  # letters are measured as they will be drawn
     if venue.scale != 1.0:
         _scale(figure, venue.scale)
     if figure.get_supxlabel():
@@ -44,7 +47,7 @@ def fit_to_page(figure: Figure, venue: Venue) -> None:
     for legend in filter(None, (ax.get_legend() for ax in figure.axes)):
         legend.set_in_layout(False)  # a wide one would narrow the axes that it is to fit into
     figure.draw_without_rendering()
-    changed = [_narrow(figure, legend, figure.bbox.width, "outside upper center") for legend in list(figure.legends)]
+    changed = [_narrow(figure, legend, figure.bbox.width, _ABOVE) for legend in list(figure.legends)]
     changed += [_fit_axes(ax) for ax in figure.axes]
     if any(changed):
         figure.draw_without_rendering()
@@ -107,14 +110,14 @@ def _fit_axes(ax: Axes) -> bool:
 
 
 def _narrow(owner: Axes | Figure, legend: Legend, width: float, place: str | int) -> bool:
-    """Give a legend fewer columns, then more lines, until it is no wider than some pixels; tell whether it was."""
+    """Give a legend closer columns, then fewer, then more lines, until it is as wide as told; tell whether it was."""
     if legend.get_window_extent().width <= width:
         return False
     content = {"handles": legend.legend_handles, "labels": [text.get_text() for text in legend.get_texts()]}
     content |= {"title": legend.get_title().get_text() or None, "alignment": legend.get_alignment()}
-    for columns in range(legend._ncols - 1, 0, -1):
+    for columns in range(legend._ncols, 0, -1):
         legend.remove()
-        legend = owner.legend(**content, loc=place, ncols=columns)
+        legend = owner.legend(**content, loc=place, ncols=columns, columnspacing=_BETWEEN)
         legend.set_in_layout(owner is legend.figure)
         if legend.get_window_extent().width <= width:
             return True

@@ -31,8 +31,8 @@ def test_figure_is_laid_out_for_the_venue(name, venue, results):
         for points in map(plotted_points, figure.axes):
             assert not ((box.min < points) & (points < box.max)).all(axis=1).any()
     drawn = figure.get_tightbbox()  # in inches
-    assert drawn.x0 > -0.01 and drawn.x1 < figure.get_figwidth() + 0.01  # nothing leaves the page
-    assert drawn.y0 > -0.01 and drawn.y1 < figure.get_figheight() + 0.01
+    assert drawn.x0 > -0.02 and drawn.x1 < figure.get_figwidth() + 0.02  # nothing leaves the page
+    assert drawn.y0 > -0.02 and drawn.y1 < figure.get_figheight() + 0.02
 
 
 def test_a_talk_is_the_paper_larger():
