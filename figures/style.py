@@ -251,7 +251,7 @@ def figure_style(venue: str = HOUSE) -> Iterator[None]:
     Examples
     --------
     >>> with figure_style("talk"):
-    ...     plt.rcParams["pdf.fonttype"], plt.rcParams["font.size"], new_figure(SINGLE_COLUMN, 2.0).get_figwidth()
+    ...     plt.rcParams["pdf.fonttype"], plt.rcParams["font.size"], float(new_figure(SINGLE_COLUMN, 2.0).get_figwidth())
     (42, 15.2, 6.175)
     """
     scale = VENUES[venue].scale
