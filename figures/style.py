@@ -251,8 +251,8 @@ def figure_style(venue: str = HOUSE) -> Iterator[None]:
     Examples
     --------
     >>> with figure_style("talk"):
-    ...     plt.rcParams["pdf.fonttype"], plt.rcParams["font.size"], float(new_figure(SINGLE_COLUMN, 2.0).get_figwidth())
-    (42, 15.2, 6.175)
+    ...     plt.rcParams["font.size"], float(new_figure(SINGLE_COLUMN, 2.0).get_figwidth())
+    (15.2, 6.175)
     """
     scale = VENUES[venue].scale
     points = [*_DEFAULTS, *(key for key in _SETTINGS if key.endswith(_IN_POINTS) or key == "legend.title_fontsize")]
