@@ -140,8 +140,8 @@ def _run(profile: str, results: Path, output: Path, jobs: int | None) -> int:
 
 def _making(profile: str, results: Path, jobs: int | None) -> list[Stage]:
     """Return the stages that make the tables, which run side by side."""
-    # Each leaves cores idle now and then, when it starts, waits for its longest task or writes tables: side by side they
-    # took .78 and .83 of the time that they took one after the other (smoke profile, two cores, other work beside).
+    # Each leaves cores idle now and then, when it starts, waits for its longest task or writes tables: side by side
+    # they took .78 and .83 of the time one after the other (smoke profile, two cores, other work beside).
     options = ("--profile", profile, "--output", str(results), "--progress", *(("--jobs", str(jobs)) if jobs else ()))
     commands = {_STUDIES: ("sim", "run"), _EXPERIMENTS: ("lm", "validate")}
     return [
