@@ -35,16 +35,21 @@ def result_path(results: Path, file: str) -> Path:
     return ROOT / file if file == MEASUREMENTS and not path.exists() else path
 
 
-def code_state() -> dict[str, Any]:
+def code_state(folder: Path = ROOT / "figures") -> dict[str, Any]:
     """Return what bytes of figures depend on beside tables.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the sources; what is in its folder ``output`` has been made by them.
 
     Returns
     -------
     dict
-        ``code``, one SHA-256 of the names and contents of all sources of this package, and ``versions`` of packages.
+        ``code``, one SHA-256 of the names and contents of all sources, and ``versions`` of packages.
     """
-    folder = Path(__file__).parent
     code = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in _ENDS):
-        code.update(f"{path.relative_to(folder).as_posix()} {file_hash(path)}\n".encode())
+    for path in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix in _ENDS):
+        if path.parts[0] != "output":
+            code.update(f"{path.as_posix()} {file_hash(folder / path)}\n".encode())
     return {"code": code.hexdigest(), "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}}

@@ -13,7 +13,7 @@ import pytest
 from figures.build import Order, build, check, up_to_date
 from figures.catalogue import FIGURES
 from figures.published_tables import PAPER_TABLES
-from figures.sources import ROOT, file_hash
+from figures.sources import ROOT, code_state, file_hash
 
 CHEAPEST = "balanced_against_pooled_weighting"
 TABLE = "class_weighting/summary.parquet"
@@ -99,6 +99,17 @@ def test_other_code_versions_and_venues_are_out_of_date(one, monkeypatch):
     assert not up_to_date(Order(one.results, one.output, one.names, venue="talk"))
     monkeypatch.setattr("figures.build.code_state", lambda: {"code": "other", "versions": {}})
     assert not up_to_date(one)
+
+
+def test_code_is_every_source_and_nothing_that_it_made(tmp_path):
+    for file in ("draw.py", "page/style.css", "output/quick/report.html", "__pycache__/draw.pyc"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("old", encoding="utf-8")
+    before = code_state(tmp_path)
+    for file, same in {"output/quick/report.html": True, "page/style.css": False, "draw.py": False}.items():
+        (tmp_path / file).write_text("new", encoding="utf-8")
+        assert (code_state(tmp_path) == before) is same
+        (tmp_path / file).write_text("old", encoding="utf-8")
 
 
 def test_missing_table_that_claims_could_use_is_noticed_when_it_comes(order):
