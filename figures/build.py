@@ -224,13 +224,22 @@ def _make(
     order: Order, products: _Products, tables: Mapping[str, "pd.DataFrame"], folder: Path, before: _Manifest
 ) -> _Manifest:
     """Make products other than the report in a folder, and return their entries of the manifest."""
+    from figures.tables import table_file
+
+    def made(files: Iterable[str], venue: str | None = None) -> dict[str, Any]:
+        return made_of(state, _paths(order, files), venue)  # before the work: what changes meanwhile is out of date
+
+    state = code_state()
     built: _Manifest = {"figures": {}, "tables": {}, "pages": {}}
     for name in _shown(products["figures"]):
-        built["figures"][name] = _figure(order, name, tables, folder, order.ends(before["figures"].get(name, {})))
+        module, ends = load_figure(name), order.ends(before["figures"].get(name, {}))
+        entry = made(map(table_file, module.TABLES), order.venue)
+        built["figures"][name] = entry | _figure(order, name, tables, folder, ends)
     for name in products["tables"]:
-        built["tables"][name] = _table(order, name, tables, folder)
+        entry = made(map(table_file, PAPER_TABLES[name].tables))
+        built["tables"][name] = entry | _table(name, tables, folder)
     if _CLAIMS in products["pages"]:
-        built["pages"][_CLAIMS] = _claims(order, folder)
+        built["pages"][_CLAIMS] = made(_claims_read(order)) | _claims(order, folder)
     return built
 
 
@@ -246,23 +255,19 @@ def _figure(
 ) -> dict[str, Any]:
     """Make a figure."""
     from figures.save import draw_figure, save_drawing
-    from figures.tables import table_file
 
     module = load_figure(name)
     paths = save_drawing(draw_figure(module, tables, order.venue), folder, name, formats)
-    made = made_of(code_state(), _paths(order, map(table_file, module.TABLES)), order.venue)
-    return {"claim": (module.__doc__ or "").splitlines()[0], **made, "files": _hashes(paths, folder)}
+    return {"claim": (module.__doc__ or "").splitlines()[0], "files": _hashes(paths, folder)}
 
 
-def _table(order: Order, name: str, tables: Mapping[str, "pd.DataFrame"], folder: Path) -> dict[str, Any]:
+def _table(name: str, tables: Mapping[str, "pd.DataFrame"], folder: Path) -> dict[str, Any]:
     """Make a table for papers."""
     from figures.published_tables import write_table
-    from figures.tables import table_file
 
     table = PAPER_TABLES[name]
     paths = write_table(name, table.rows(tables), table.caption, folder)
-    made = made_of(code_state(), _paths(order, map(table_file, table.tables)))
-    return {"caption": table.caption, **made, "files": _hashes(paths, folder)}
+    return {"caption": table.caption, "files": _hashes(paths, folder)}
 
 
 def _claims(order: Order, folder: Path) -> dict[str, Any]:
@@ -271,19 +276,18 @@ def _claims(order: Order, folder: Path) -> dict[str, Any]:
     from figures.verdicts import judge_claims, write_claims
 
     claims = judge_claims(order.results)
-    paths = [*write_claims(claims, folder), *write_claims_table(claims, folder)]
-    return {**made_of(code_state(), _claims_read(order)), "files": _hashes(paths, folder)}
+    return {"files": _hashes([*write_claims(claims, folder), *write_claims_table(claims, folder)], folder)}
 
 
 def _report(order: Order, manifest: _Manifest, folder: Path) -> dict[str, Any]:
-    """Write the report beside its figures."""
+    """Write the report beside its figures, and return its entry of the manifest."""
     from figures.provenance import read_provenance
     from figures.report import write_report
     from figures.verdicts import judge_claims
 
-    path = write_report(judge_claims(order.results), folder, read_provenance(order.results))
     made = made_of(code_state(), _report_read(order, manifest, folder))
-    return {**made, "files": _hashes([path], folder)}
+    path = write_report(judge_claims(order.results), folder, read_provenance(order.results))
+    return made | {"files": _hashes([path], folder)}
 
 
 def _hashes(paths: Iterable[Path], folder: Path) -> dict[str, str]:

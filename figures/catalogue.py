@@ -77,7 +77,7 @@ def explain_figure(name: str) -> str:
     >>> explain_figure("relative_ratio_is_bounded").splitlines()[0]
     'The direct density ratio diverges while the relative one stays under 1/alpha.'
     """
-    text = Path(__file__).with_name(f"{check_name(name)}.py").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("plots").joinpath(f"{check_name(name)}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(text)) or ""
 
 
@@ -99,4 +99,4 @@ def load_figure(name: str) -> ModuleType:
     ValueError
         If there is no such figure; the nearest name is given.
     """
-    return import_module(f"figures.{check_name(name)}")
+    return import_module(f"figures.plots.{check_name(name)}")

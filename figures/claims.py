@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from figures.assumption_claims import ASSUMPTION_CLAIMS
-from figures.estimation_claims import ESTIMATION_CLAIMS
-from figures.paper_claims import PAPER_CLAIMS
-from figures.rules import Claim
-from figures.training_claims import TRAINING_CLAIMS
+from figures.judging.assumptions import ASSUMPTION_CLAIMS
+from figures.judging.estimation import ESTIMATION_CLAIMS
+from figures.judging.papers import PAPER_CLAIMS
+from figures.judging.rules import Claim
+from figures.judging.training import TRAINING_CLAIMS
 
 __all__ = ["CLAIMS", "Claim", "claim_tables"]
 

@@ -4,7 +4,6 @@ The page loads nothing: its policy forbids all but the styles and the script wit
 pictures and data that are written into it.
 """
 
-import ast
 import base64
 import hashlib
 import json
@@ -18,14 +17,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from figures.catalogue import FIGURES
+from figures.catalogue import FIGURES, explain_figure
 
 __all__ = ["REPORT", "write_report"]
 
 REPORT = "report.html"
 """Name of the page."""
 
-_PARTS = Path(__file__).with_suffix("")  # the folder figures/report
+_PARTS = Path(__file__).with_name("report_page")
 _OPEN_ROWS = 8  # longer evidence is folded at first
 _IMAGES = {"png": "image/png", "svg": "image/svg+xml"}  # the best first: letters of an SVG depend on the reader's fonts
 
@@ -132,9 +131,7 @@ def _read_figure(output: Path, name: str, entry: Mapping[str, Any]) -> dict[str,
     end = next((end for end in _IMAGES if f"{name}.{end}" in entry["files"]), None)
     if end is None:
         raise ValueError(f"{name} is there as {', '.join(entry['files'])}, neither PNG nor SVG")
-    # The docstring is read, not imported: that would wait for matplotlib.
-    source = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
-    paragraphs = (ast.get_docstring(source) or "").replace("``", "").split("\n\n")
+    paragraphs = explain_figure(name).replace("``", "").split("\n\n")
     title, *reading = (" ".join(paragraph.split()) for paragraph in paragraphs)
     return {
         "title": title,

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from figures.freshness import is_fresh, write_stamp
-from figures.progress import Display, Progress
-from figures.stages import Outcome, Stage, run_stages
+from figures.job.freshness import is_fresh, write_stamp
+from figures.job.progress import Display, Progress
+from figures.job.stages import Outcome, Stage, run_stages
 
 __all__ = ["main"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures.claims import CLAIMS, Claim, claim_tables
-from figures.rules import VERDICTS
+from figures.judging.rules import VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from figures.evidence import Evidence
+    from figures.judging.evidence import Evidence
 
 __all__ = ["COMBINATION", "claims_table", "combine", "judge_claims", "write_claims"]
 
@@ -39,7 +39,7 @@ def judge_claims(results: Path, claims: Sequence[Claim] = CLAIMS) -> list[dict[s
     -------
     list of dict
         One for each claim: id, statement, source, scope, figure, test, decision, verdict, summary and evidence, a list
-        of `figures.evidence.Evidence` as dict. Where a table is missing the verdict is "not run".
+        of `figures.judging.evidence.Evidence` as dict. Where a table is missing the verdict is "not run".
 
     Raises
     ------
@@ -51,7 +51,7 @@ def judge_claims(results: Path, claims: Sequence[Claim] = CLAIMS) -> list[dict[s
     >>> {claim["verdict"] for claim in judge_claims(Path("nowhere"))}
     {'not run'}
     """
-    from figures.evidence import find_evidence
+    from figures.judging.evidence import find_evidence
 
     tables = _present(results, claims)
     judged = []

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from figures import freshness, stages
+from figures.job.stages import Stage, run_stages
 from figures.reproduce import main
-from figures.stages import Stage, run_stages
 from tests.sim.test_faults import no_writing
 
 ROOT = Path(__file__).parents[1]

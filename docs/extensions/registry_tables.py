@@ -43,7 +43,7 @@ def first_line(module: Path) -> str:
 def figures() -> Rows:
     """Each figure and the claim it shows."""
     for name in FIGURES:
-        yield code(name), first_line(ROOT / "figures" / f"{name}.py")
+        yield code(name), first_line(ROOT / "figures" / "plots" / f"{name}.py")
 
 
 def generators() -> Rows:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from figures.rules import Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
+from figures.judging.rules import Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
 
 OPPOSITE = {"supported": "rejected", "rejected": "supported"}
 SETTINGS = {

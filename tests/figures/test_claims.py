@@ -9,8 +9,8 @@ import pytest
 
 from figures.catalogue import FIGURES
 from figures.claims import CLAIMS, claim_tables
-from figures.evidence import find_evidence
-from figures.rules import Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
+from figures.judging.evidence import find_evidence
+from figures.judging.rules import Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
 from figures.verdicts import judge_claims
 from sim.engine.study import load_study, shipped_studies
 from sim.exact_tables import EXACT_TABLES

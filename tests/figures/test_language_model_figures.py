@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import figures
 from figures.catalogue import load_figure
-from figures.language_models import at_least_held_out_loss, differences, own_target, select
+from figures.plots.language_models import at_least_held_out_loss, differences, own_target, select
 from figures.tables import read_tables
 from tests.figures.language_model_tables import summarise
 

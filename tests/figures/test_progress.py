@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from figures.progress import Display, Progress
+from figures.job.progress import Display, Progress
 
 
 class Terminal(io.StringIO):

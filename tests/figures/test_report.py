@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from figures.judging.rules import VERDICTS
 from figures.provenance import read_provenance
 from figures.report import write_report
-from figures.rules import VERDICTS
 from tests.figures.reports import CLAIMS, FIGURE, PROVENANCE, make_claim, write_figures
 
 ROOT = Path(__file__).parents[2]

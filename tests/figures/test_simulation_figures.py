@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import figures
 from figures.catalogue import load_figure
-from figures.error_curves import pick, select_errors
+from figures.plots.error_curves import pick, select_errors
 from figures.sources import ROOT
 from figures.style import METHOD_STYLES
 from figures.tables import read_tables

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from figures.claims import CLAIMS
-from figures.evidence import find_evidence
-from figures.rules import VERDICTS, Claim, Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
+from figures.judging.evidence import find_evidence
+from figures.judging.rules import VERDICTS, Claim, Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
 from figures.verdicts import claims_table, combine, judge_claims, write_claims
 from sim.claims.claim import Claim as DeclaredClaim
 from sim.claims.verdicts import judge

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.language_models import STYLES, add_targets, own_target, select
+from figures.plots.language_models import STYLES, add_targets, own_target, select
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, letter, new_axes, new_figure
 

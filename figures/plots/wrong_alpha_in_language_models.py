@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.language_models import STYLES, at_least_held_out_loss, errors, select
+from figures.plots.language_models import STYLES, at_least_held_out_loss, errors, select
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, letter, new_axes, new_figure
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.error_curves import ERROR_COLUMNS, draw_curves, handles_of, pick, select_errors
+from figures.plots.error_curves import ERROR_COLUMNS, draw_curves, handles_of, pick, select_errors
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, LineStyle, letter, new_axes, new_figure
 

@@ -1,6 +1,6 @@
 """Our claims on what broken assumptions cost; not in the papers as far as we know."""
 
-from figures.rules import Claim, Extreme, StudyClaim, StudyInterval
+from figures.judging.rules import Claim, Extreme, StudyClaim, StudyInterval
 
 __all__ = ["ASSUMPTION_CLAIMS"]
 

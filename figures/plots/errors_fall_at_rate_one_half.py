@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from figures.error_curves import pick
+from figures.plots.error_curves import pick
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, letter, new_axes, new_figure
 from figures.tables import only_series

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from figures.language_models import (
+from figures.plots.language_models import (
     STYLES,
     add_reference,
     add_targets,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from figures.rules import Compare, Extreme, Paired, Rule, Share, StudyClaim, StudyInterval, Values
+from figures.judging.rules import Compare, Extreme, Paired, Rule, Share, StudyClaim, StudyInterval, Values
 
 __all__ = ["Evidence", "find_evidence"]
 
@@ -69,7 +69,7 @@ class Evidence:
     compared_with : float or None
         What the estimate is held against.
     verdict : str
-        One of `figures.rules.VERDICTS`.
+        One of `figures.judging.rules.VERDICTS`.
     note : str
         What else must be known.
     """

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.language_models import at_least_held_out_loss, plot_rows, select
+from figures.plots.language_models import at_least_held_out_loss, plot_rows, select
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, LineStyle, method_shades, new_axes, new_figure
 

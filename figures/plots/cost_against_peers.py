@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from figures.language_models import plain_numbers
+from figures.plots.language_models import plain_numbers
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, letter, new_axes, new_figure
 from figures.tables import only_series

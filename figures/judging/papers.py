@@ -1,6 +1,6 @@
 """What the two papers claim, as far as a result table can decide about it."""
 
-from figures.rules import Claim, Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
+from figures.judging.rules import Claim, Compare, Extreme, Paired, Share, StudyClaim, StudyInterval
 
 __all__ = ["PAPER_CLAIMS"]
 

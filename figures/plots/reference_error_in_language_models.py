@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.language_models import STYLES, at_least_held_out_loss, differences, plot_rows, select
+from figures.plots.language_models import STYLES, at_least_held_out_loss, differences, plot_rows, select
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, letter, new_axes, new_figure
 

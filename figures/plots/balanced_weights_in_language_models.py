@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.language_models import add_targets, own_target, select
+from figures.plots.language_models import add_targets, own_target, select
 from figures.save import Drawing
 from figures.style import DOUBLE_COLUMN, WEIGHTING_STYLES, letter, new_axes, new_figure
 

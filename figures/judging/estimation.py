@@ -1,6 +1,6 @@
 """Our claims on fitted policies: bounds, limits, targets and tails; not in the papers as far as we know."""
 
-from figures.rules import Claim, Compare, Extreme, StudyClaim, StudyInterval, Values
+from figures.judging.rules import Claim, Compare, Extreme, StudyClaim, StudyInterval, Values
 
 __all__ = ["ESTIMATION_CLAIMS"]
 

@@ -1,4 +1,4 @@
-"""What a claim is, and the rules by which result tables decide about it; `figures.evidence` applies them.
+"""What a claim is, and the rules by which result tables decide about it; `figures.judging.evidence` applies them.
 
 Rules are declared before results exist and know no numbers of any result. This module needs neither pandas nor SciPy,
 so that the tables behind the claims can be named at once.

@@ -1,6 +1,6 @@
 """Our claims on training, that of language models above all; not in the papers as far as we know."""
 
-from figures.rules import Claim, Extreme, Paired, Rule, Share, StudyClaim
+from figures.judging.rules import Claim, Extreme, Paired, Rule, Share, StudyClaim
 
 __all__ = ["TRAINING_CLAIMS"]
 

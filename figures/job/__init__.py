@@ -1,0 +1,1 @@
+"""Parts of the main job, `figures.reproduce`: stages, their progress, and whether results are up to date."""

@@ -1,0 +1,1 @@
+"""What decides about claims: the rules, the evidence they find in tables, and the claims by subject."""
