@@ -9,7 +9,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help figures paper test test-slow lint bench notebooks docs clean
+.PHONY: help figures paper readme test test-slow lint bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ figures: $(VENV)/.installed-studies ## all studies, then figures, claims and the
 
 paper: $(VENV)/.installed-studies ## the same at the paper profile (hours)
 	$(BIN)/python -m figures.reproduce --profile paper
+
+readme: figures ## copy the gallery and the verdicts of the quick profile into README.md
+	$(BIN)/python -m figures.readme
 
 test: lint ## lint, then every test but the slow ones, with coverage
 	$(BIN)/python -m pytest --cov --numprocesses auto

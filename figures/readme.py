@@ -22,6 +22,7 @@ GALLERY = (
 )
 """The figures that README.md shows."""
 
+_PROFILE = "quick"
 _PICTURES = Path("figures", "gallery")
 _PIXELS = 1000  # width of a picture: sharp at half of a page
 
@@ -92,16 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m figures.readme",
-        description="Fill the gallery and the verdicts of README.md from results and figures that are there; to be "
-        "run where README.md is.",
+        description="Fill the gallery and the verdicts of README.md from the results and figures of the quick "
+        "profile; to be run where README.md is.",
     )
-    parser.add_argument("--profile", choices=("quick", "paper"), default="quick", help="of the results")
-    profile = parser.parse_args(argv).profile
+    parser.parse_args(argv)
     try:
-        readme, output = Path("README.md"), Path("figures", "output", profile)
+        readme = Path("README.md")
         text = fill(readme.read_text(encoding="utf-8"), "gallery", gallery())
-        text = fill(text, "verdicts", verdict_tables(Path("results", profile)))
-        _write_pictures(output)
+        text = fill(text, "verdicts", verdict_tables(Path("results", _PROFILE)))
+        _write_pictures(Path("figures", "output", _PROFILE))
         readme.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         print(f"figures.readme: {error}", file=sys.stderr)
@@ -118,7 +118,8 @@ def _write_pictures(output: Path) -> None:
         with Image.open(output / f"{name}.png") as picture:
             height = round(picture.height * _PIXELS / picture.width)
             small = picture.convert("RGB").resize((_PIXELS, height), Image.Resampling.LANCZOS)
-            small.quantize(64).save(_PICTURES / f"{name}.png", optimize=True)
+            small = small.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            small.save(_PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

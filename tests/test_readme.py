@@ -13,8 +13,6 @@ Each check takes the text of a README, so that the last test can show that it fa
 
 import ast
 import doctest
-import functools
-import itertools
 import pkgutil
 import re
 import shlex
@@ -25,11 +23,15 @@ from pathlib import Path
 
 import pytest
 
+from figures.claims import CLAIMS
+from figures.judging.rules import VERDICTS
+from figures.readme import fill, gallery
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# The README of a package may name no newcomer's commands and no table of claims.
+# The README of a package may name no newcomer's commands and has no verdicts.
 PACKAGE_READMES = {name: (ROOT / name / "README.md").read_text(encoding="utf-8") for name in ("sim", "lm")}
-ONLY_MAIN = ("two_commands", "claims", "links")
+ONLY_MAIN = ("two_commands", "verdicts", "gallery", "links")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 PACKAGES = [name for name in PROJECT["tool"]["setuptools"]["packages"] if "." not in name]
@@ -40,7 +42,7 @@ IGNORED = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
 PUBLIC_NAME = re.compile(rf"((?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+)(?:\(.*\))?")
 TEST_REFERENCE = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
-CLAIM_TABLE = "| claim | function | test | figure |\n|---|---|---|---|\n"
+VERDICT_ROW = re.compile(r"^\| (.+?) \| (.+?) \| \*\*(.+?)\*\* \| .+? \| (?:`(\w+)`)? ?\|$", flags=re.M)
 
 
 def blocks(text, *tags):
@@ -81,20 +83,6 @@ def anchors(path):
     """Return the anchors that code hosts make of a Markdown file's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(path.read_text(encoding="utf-8")), flags=re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def claim_rows(text):
-    """Return the cells (claim, function, test, figure) of each row of the claim table."""
-    _, _, after = text.partition(CLAIM_TABLE)
-    rows = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines())
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-
-
-@functools.cache
-def figure_names():
-    """Return the names of the figures that can be drawn."""
-    listing = [sys.executable, "-m", "figures", "--list"]
-    return set(subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split())
 
 
 def check_tags(text, folder):
@@ -169,13 +157,18 @@ def check_public_names(text, folder):
             pkgutil.resolve_name(match[1])
 
 
-def check_claims(text, folder):
-    """Each claim names its functions, its tests, and its figures (or says "none"), and all of them exist."""
-    assert claim_rows(text)
-    for claim, function, test, figure in claim_rows(text):
-        assert PUBLIC_NAME.search(function), f"{claim} must name a function"
-        assert TEST_REFERENCE.search(test), f"{claim} must name a test"
-        assert figure == "none" or set(inline_code(figure)) & figure_names(), f"{claim} must name a figure"
+def check_verdicts(text, folder):
+    """The tables of verdicts hold all claims in order, those of the papers first, each with its source and figure."""
+    claims = sorted(CLAIMS, key=lambda claim: claim.source == "ours")
+    wanted = [(claim.statement, claim.source.partition(" (")[0], claim.figure or "") for claim in claims]
+    rows = VERDICT_ROW.findall(text)
+    assert [(statement.replace(r"\|", "|"), source, figure) for statement, source, _, figure in rows] == wanted
+    assert {verdict for _, _, verdict, _ in rows} <= set(VERDICTS)
+
+
+def check_gallery(text, folder):
+    """The gallery is what `figures.readme` makes."""
+    assert fill(text, "gallery", gallery()) == text
 
 
 def check_tests_named(text, folder):
@@ -205,12 +198,12 @@ BROKEN = {
     "links": ["[gone](no/such/file.md)", "[gone](README.md#no-such-heading)", "no link"],
     "files": ["See `no/such/file.py`.", "See `no_such_file.toml`."],
     "public_names": ["Call `theory.no_such_name`."],
-    "claims": [
-        CLAIM_TABLE,
-        CLAIM_TABLE + "| bound | | `tests/test_readme.py::test_readme` | none |\n",
-        CLAIM_TABLE + "| bound | `theory.relative_ratio` | | none |\n",
-        CLAIM_TABLE + "| bound | `theory.relative_ratio` | `tests/test_readme.py::test_readme` | `no_such_figure` |\n",
+    "verdicts": [
+        "| a claim of nobody | ours | **supported** | 1 supported | |",
+        README.replace("**supported**", "**believed**"),
+        README.replace("| ours |", "| RDRO paper |"),
     ],
+    "gallery": [README.replace("figures/gallery/", "elsewhere/")],
     "tests_named": ["`tests/test_readme.py::test_no_such_name`"],
 }
 
