@@ -24,7 +24,7 @@ readme: figures ## copy the gallery and the verdicts of the quick profile into R
 	$(BIN)/python -m figures.readme
 
 test: lint ## lint, then every test but the slow ones, with coverage
-	$(BIN)/python -m pytest --cov --numprocesses auto
+	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow

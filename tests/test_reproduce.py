@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from figures import freshness, stages
+from figures.job import freshness, stages
 from figures.job.stages import Stage, run_stages
 from figures.reproduce import main
 from tests.sim.test_faults import no_writing

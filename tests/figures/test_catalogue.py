@@ -20,6 +20,8 @@ from figures.sources import ROOT, file_hash
 from figures.style import DOUBLE_COLUMN, METHOD_STYLES, SINGLE_COLUMN, WEIGHTING_STYLES, alpha_styles, figure_style
 from figures.tables import read_tables, table_file, table_path
 
+# The tests of a figure share a process, which draws it once.
+each_figure = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in FIGURES])
 MAGIC = {"pdf": b"%PDF-", "png": b"\x89PNG\r\n", "svg": b"<?xml"}
 
 
@@ -43,7 +45,7 @@ def test_catalogue_holds_every_module_that_draws():
     assert {file.stem for file in files if "\ndef draw(" in file.read_text(encoding="utf-8")} == set(FIGURES)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_figure_states_its_claim_and_its_tables(name):
     module = load_figure(name)
     claim = module.__doc__.splitlines()[0]
@@ -53,21 +55,21 @@ def test_figure_states_its_claim_and_its_tables(name):
     assert plots and all(getattr(figures, plot) is getattr(module, plot) for plot in plots)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 @pytest.mark.parametrize("end", ["pdf", "png"])
 def test_figure_is_built_in_the_default_formats(name, end, output):
     data = (output / f"{name}.{end}").read_bytes()
     assert data.startswith(MAGIC[end]) and len(data) > 5_000
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_pdf_has_embedded_truetype_fonts_and_no_date(name, output):
     data = (output / f"{name}.pdf").read_bytes()
     assert b"/FontFile2" in data and b"/Type3" not in data
     assert b"CreationDate" not in data and b"ModDate" not in data
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_csv_holds_the_drawn_data(name, results, output):
     table = pd.read_csv(output / f"{name}.csv")
     expected = drawn(name, results).data
@@ -78,7 +80,7 @@ def test_csv_holds_the_drawn_data(name, results, output):
         np.testing.assert_allclose(table[column], expected[column].astype(float), rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_a_process_with_other_settings_has_built_the_same_bytes(name, results, output, tmp_path):
     # Drawing pixels takes the time: a look at one figure tells whether they depend on settings.
     formats = ["pdf", "png"] if name == FIGURES[0] else ["pdf"]
@@ -86,14 +88,14 @@ def test_a_process_with_other_settings_has_built_the_same_bytes(name, results, o
         assert path.read_bytes() == (output / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_other_data_gives_other_numbers_and_another_picture(name, results, other_results):
     one, other = drawn(name, results), drawn(name, other_results)
     assert not one.data.equals(other.data)
     assert pixels(one.figure) != pixels(other.figure)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_manifest_names_what_was_read_and_written(name, results, output):
     entry = json.loads((output / "manifest.json").read_text(encoding="utf-8"))["figures"][name]
     module = load_figure(name)
@@ -103,7 +105,7 @@ def test_manifest_names_what_was_read_and_written(name, results, output):
     assert entry["files"] == {f"{name}.{end}": file_hash(output / f"{name}.{end}") for end in ends}
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_figure_fits_a_column_and_its_text_is_legible(name, results):
     figure = drawn(name, results).figure
     assert figure.get_figwidth() in (SINGLE_COLUMN, DOUBLE_COLUMN)
@@ -127,7 +129,7 @@ def points_of(ax):
     return x[visible], y[visible]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_no_legend_covers_a_plotted_point(name, results):
     figure = drawn(name, results).figure
     figure.draw_without_rendering()
@@ -141,7 +143,7 @@ def test_no_legend_covers_a_plotted_point(name, results):
             assert not ((box.x0 < x) & (x < box.x1) & (box.y0 < y) & (y < box.y1)).any()
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each_figure
 def test_every_plot_function_draws_where_it_is_told_and_returns_the_axes(name, results):
     module = load_figure(name)
     tables = read_tables(results, module.TABLES)
