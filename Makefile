@@ -34,10 +34,10 @@ lint: $(VENV)/.installed-dev ## formatting, ruff's rules, and mypy --strict over
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(if $(BENCHMARKS),$(VENV)/.installed-bench) ## run each file of benchmarks/, then collect benchmarks/published.csv
+bench: $(if $(BENCHMARKS),$(VENV)/.installed-bench) ## run each file of benchmarks/, then collect published.csv and README's table
 	@test -n "$(BENCHMARKS)" || { echo "make bench must find a file benchmarks/*.py, found none" >&2; exit 1; }
 	@set -e; for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python "$$file"; done
-	$(BIN)/python benchmarks/support/published.py
+	$(BIN)/python benchmarks/support/published.py --readme README.md
 
 notebooks: $(if $(NOTEBOOKS),$(VENV)/.installed-notebooks) ## open the tours of notebooks/ in JupyterLab
 	@test -n "$(NOTEBOOKS)" || { echo "make notebooks must find a file notebooks/*.ipynb, found none" >&2; exit 1; }
