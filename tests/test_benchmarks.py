@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TINY = {
+TINY = {  # benchmarks that need no training of language models, and arguments with which they take a second or two
     "sample_size": ["--sizes", "1000", "100000", "--replicates", "4", "--peer-replicates", "2", "--repeats", "2"],
     "tabular_fit": ["--responses", "3", "5", "--replicates", "4", "--loop", "2", "--repeats", "3"],
 }
+IN_TABLE = ("sample_size", "tabular_fit")
 HEAD = ["--widths", "8", "--vocabulary", "300", "--rounds", "1", "--threads", "1"]
 
 
@@ -24,10 +25,10 @@ def run(script, *arguments):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Folder of the results of the benchmarks that need no language model; tests do not change it."""
+    """Folder of the results of two benchmarks; tests do not change it."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    for name, arguments in TINY.items():
-        done = run(f"{name}.py", *arguments, "--output", folder)
+    for name in IN_TABLE:
+        done = run(f"{name}.py", *TINY[name], "--output", folder)
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -39,6 +40,25 @@ def table(results):
     done = run("support/published.py", "--results", results, "--output", path)
     assert (done.returncode, done.stdout) == (0, f"{path}: 8 rows\n")
     return pd.read_csv(path)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_benchmark_compares_ours_with_a_peer_at_the_same_size(name, tmp_path):
+    done = run(f"{name}.py", *TINY[name], "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
+    content = json.loads((tmp_path / f"{name}.json").read_text())
+    assert content["question"] == name
+    compared = [
+        {(row["size_name"], row["size"], row["quantity"]) for row in content["measurements"] if row["role"] == role}
+        for role in ("ours", "peer")
+    ]
+    assert compared[0] & compared[1]
+    with_target = {
+        (row["size_name"], row["size"], row["quantity"]) for row in content["measurements"] if "target" in row
+    }
+    assert with_target <= compared[0] & compared[1]
 
 
 def test_table_has_a_row_for_each_contender_size_and_quantity(table):
