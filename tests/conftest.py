@@ -2,13 +2,14 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator
 
 import hypothesis
 import pytest
 
 # No deadline anywhere: the suite times nothing, since machines differ. `ci` draws the same examples on every run;
-# `dev` draws new ones each time and remembers failures; `thorough` is for hunting, and takes hours.
+# `dev` draws new ones each time and remembers failures; `thorough` is for hunting, and takes hours (make thorough).
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("thorough", max_examples=100_000, deadline=None, print_blob=True)
@@ -18,6 +19,18 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 # tests press it and wait for the answer.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before any are deselected
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each property all examples of the thorough profile, divided over its parameters, whatever it asks for."""
+    if hypothesis.settings.get_current_profile_name() != "thorough":
+        return
+    properties = [item.function for item in items if hasattr(item.function, "hypothesis")]
+    for test, cases in Counter(properties).items():
+        examples = -(-hypothesis.settings.default.max_examples // cases)
+        own = test._hypothesis_internal_use_settings  # no public way leads to the settings of a test
+        test._hypothesis_internal_use_settings = hypothesis.settings(own, max_examples=examples)
 
 
 def _fail_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -58,6 +58,23 @@ def test_profile_is_chosen_by_environment(inner, environment, examples):
     assert inner({"test_profile": source}, **environment).parseoutcomes() == {"passed": 1}
 
 
+CASES = """
+import pytest
+from hypothesis import given, settings, strategies as st
+@pytest.mark.parametrize("case", range(50))
+@given(st.just(0))
+@settings(max_examples=3)
+def test_it(case, x): pass
+def test_number(): assert test_it._hypothesis_internal_use_settings.max_examples == EXPECTED
+"""
+
+
+@pytest.mark.parametrize(("profile", "examples"), [("dev", 3), ("thorough", 2000)])
+def test_properties_share_the_examples_of_the_thorough_profile_among_their_parameters(inner, profile, examples):
+    source = CASES.replace("EXPECTED", str(examples))
+    assert inner({"test_cases": source}, HYPOTHESIS_PROFILE=profile).parseoutcomes() == {"passed": 51}
+
+
 def test_unknown_profile_stops_the_run(inner):
     result = inner({"test_it": "def test_it(): pass"}, HYPOTHESIS_PROFILE="thorogh")
     assert result.ret != pytest.ExitCode.OK
