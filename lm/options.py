@@ -9,6 +9,7 @@ import difflib
 import enum
 import types
 import typing
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = ["Settings", "load_settings", "ratio_arguments", "save_settings", "shi
 _CONFIGS = Path(__file__).with_name("configs")
 _GROUPS = (ModelConfig, DataConfig, MethodConfig)
 _FOLDER = "${config_folder}"
+_LARGEST_NUMBER = 2**1023
 # What TrainingArguments and Trainer take beside the types that they declare.
 _BESIDES = {"fsdp": bool, "resume_from_checkpoint": bool}
 _NAMES = {
@@ -167,15 +169,38 @@ def shipped_configs() -> dict[str, Path]:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a key that is given twice, of which YAML would silently keep the last."""
+    """A safe loader that refuses what YAML would take in silence.
+
+    A key that is given twice, of which YAML keeps the last, and aliases of collections, by which a few lines hold
+    themselves or billions of values.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node; an alias stands for a single value."""
+        alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
+        node = super().compose_node(parent, index)
+        if alias and not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(
+                problem=f"*{alias.anchor} must stand for a single value", problem_mark=alias.start_mark
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Return a mapping with distinct keys."""
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=node.start_mark)
+        if isinstance(node, yaml.MappingNode):  # anything may be tagged as one, which is refused below
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for key, times in keys.items():
+                if times > 1:
+                    raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _parse(text: str) -> Any:
+    """Return what a text means in YAML; PyYAML raises anything for values that contradict their tag or nest deeply."""
+    try:
+        return yaml.load(text, _Loader)  # a safe loader
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
 
 
 def _read_file(path: str | Path) -> dict[str, Any]:
@@ -189,7 +214,7 @@ def _read_file(path: str | Path) -> dict[str, Any]:
             raise FileNotFoundError(f"no configuration file {path}; {hint}")
         file = shipped[str(path)]
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a safe loader
+        values = _parse(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be a YAML file in UTF-8, got: {' '.join(str(error).split())}") from error
     if values is None:
@@ -236,14 +261,14 @@ _NO_FIT = object()
 def _as_one_of(kinds: Sequence[type], value: Any) -> Any:
     """Return a value as one of some types, integers as numbers too, or `_NO_FIT`; nan is no number."""
     if type(value) is int and int not in kinds and float in kinds:
-        return float(value)
+        return float(value) if abs(value) < _LARGEST_NUMBER else _NO_FIT
     return value if type(value) in kinds and value == value else _NO_FIT
 
 
 def _scalar(text: str) -> Any:
     """Return what a text means in YAML, and numbers such as 5e-7 as well, which YAML takes for text."""
     try:
-        return float(text) if _is_exponential(text) else yaml.load(text, _Loader)
+        return float(text) if _is_exponential(text) else _parse(text)
     except yaml.YAMLError:
         return text
 
@@ -279,4 +304,6 @@ def _shown(value: Any) -> str:
     """Return a value as YAML writes it, long ones by their kind."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
+    if isinstance(value, int) and abs(value) >= _LARGEST_NUMBER:
+        return "an integer of hundreds of digits"
     return _NAMES[type(value)] if isinstance(value, (list, Mapping)) else repr(value)

@@ -55,7 +55,7 @@ def read_conversation(column: str, value: Any) -> Conversation:
     for position, message in enumerate(messages):
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
-                got = shown(message[key]) if key in message else f"keys {', '.join(message) or 'none'}"
+                got = shown(message[key]) if key in message else f"keys {', '.join(map(str, message)) or 'none'}"
                 raise ValueError(f"{column}: message {position} must have a {key} that is text, got {got}")
         check_text(f"{column}: message {position}", message["content"])
     return messages

@@ -126,12 +126,14 @@ def _read_parquet(path: Path) -> list[Row]:
     import pyarrow as pa  # here, as other files need no pyarrow
     from pyarrow import parquet
 
-    try:
-        table = parquet.read_table(path)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} must be a Parquet file, got: {error}") from error
+    with pa.OSFile(str(path)) as file:  # a file that cannot be opened is another matter
+        try:
+            table = parquet.ParquetFile(file).read()
+            rows = table.to_pylist()
+        except (pa.ArrowException, OSError, OverflowError, ValueError) as error:
+            raise ValueError(f"{path} must be a Parquet file, got: {' '.join(str(error).split())}") from error
     _check_precision(str(path), {field.name: str(field.type) for field in table.schema})
-    return table.to_pylist()
+    return rows
 
 
 def _check_precision(source: str, kinds: Mapping[str, str]) -> None:
@@ -210,7 +212,7 @@ def _conversation_or_text(cell: str) -> Any:
         return cell
     try:
         value = json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         return cell
     is_list = isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value)
     return value if is_list else cell

@@ -123,7 +123,10 @@ def shown(value: Any, longest: int = 40) -> str:
     >>> shown("yes"), shown([1] * 100, longest=9)
     ("'yes'", '[1, 1, 1,...')
     """
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of thousands of digits
+        text = f"a long {type(value).__name__}"
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
@@ -131,4 +134,7 @@ def _number(column: str, value: Any) -> float:
     """Return a number as float; booleans and text are none."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"{column} must be a number, got {shown(value)}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{column} must be at most 1.8e308 in magnitude, got {shown(value)}") from error
