@@ -18,6 +18,7 @@ __all__ = ["better_policies"]
 
 _GRID = 65
 _BISECTIONS = 60
+_MARGIN = 1e-9  # for roundings of a necessary condition
 _PAIRS_AT_ONCE = 4096  # bounds memory: pairs x grid x responses doubles
 _BRANCH = RelativeLogistic()
 
@@ -30,8 +31,9 @@ def better_policies(
     A residual that is not small marks a problem without a main-branch solution: any candidate replaces it.
     """
     best, found = policy.copy(), residual.copy()
-    lowest = np.where(residual <= 1e-10, _risk(cells, q, policy), np.inf)
     rows, js = _possible(cells, q)
+    lowest, known = np.full(len(q), np.inf), np.unique(rows[residual[rows] <= 1e-10])
+    lowest[known] = _risk(cells[known], q[known], policy[known])
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
         for row, candidate in _local_minima(cells, q, rows[part], js[part]):
@@ -53,22 +55,27 @@ def _risk(cells: Cells, q: FloatArray, policy: FloatArray) -> FloatArray:
 
 
 def _possible(cells: Cells, q: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return (problem, response) pairs that can hold a minimum; necessary conditions discard nearly all of them."""
+    """Return (problem, response) pairs that can hold a minimum; a necessary condition discards nearly all of them.
+
+    S must fall below 1 at some r_j beyond the inflection. The others' ratios are convex in the multiplier, hence
+    ``S >= q_j r_j + sum of the others' B / A + T lambda`` with T the sum of the others' slopes at 0; and the multiplier
+    ``(A_j - B_j / r_j) / (q_j (1 + r_j))`` is at least ``C / (q_j (1 + r_j))`` with C the numerator at the inflection.
+    With ``m = q_j (1 + r_j)`` the least value of ``m + T C / m`` thus lies below what S leaves for it.
+    """
     a, b = denominators("rdro", cells), cells.preferred
     pointwise = pointwise_minimisers("rdro", cells)
-    enters = a > 0
+    enters = (a > 0) & (q > 0)
     a = np.where(enters, a, 1.0)
-    slack = 1.0 - (q * pointwise).sum(axis=1, keepdims=True)
-    # The response must have room to reach its inflection ...
-    inflection = np.sqrt(b) * (np.sqrt(a + b) + np.sqrt(b)) / a
-    room = q * (inflection - pointwise) <= slack
-    # ... and its negative curvature must outweigh the others' (second-order condition): sum of 1/curvature <= 0.
-    # The others' 1/curvature only grow from their values at lambda = 0; for a response without preferred mass its own
-    # is (q + p)^2 / A, with p at most the slack.
-    stiffness = q * q * pointwise * (1.0 + pointwise) / a
-    others = stiffness.sum(axis=1, keepdims=True) - stiffness
-    soft = (b > 0) | ((q + slack) ** 2 / a >= others)
-    rows, js = np.nonzero(room & soft & enters)
+    mass = q * (1.0 + pointwise)
+    slope = q * pointwise * mass / a
+    slopes = np.maximum(slope.sum(axis=1, keepdims=True) - slope, 0.0)
+    left = 1.0 - (q * pointwise).sum(axis=1, keepdims=True) + mass
+    root = np.sqrt(b)
+    with_root = np.sqrt(a + b) + root
+    product = slopes * a * (1.0 - root / with_root)
+    m = np.maximum(np.sqrt(product), q * (1.0 + root * with_root / a))
+    with np.errstate(invalid="ignore"):  # 0 / 0 at a response without reference
+        rows, js = np.nonzero((m + product / m < left * (1.0 + _MARGIN)) & enters)
     return rows.astype(np.intp), js.astype(np.intp)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.strategies import alphas, laws
-from theory import minimise_over_simplex
+from theory import minimise_over_simplex, second_minima
 from theory.second_minima import better_policies
 from theory.stationarity import Cells
 
@@ -62,6 +62,23 @@ def test_candidates_are_never_worse_than_the_policy_they_replace(p, m, q, alpha)
     a = alpha * cells.preferred + (1 - alpha) * cells.nonpreferred
     here = (a * np.logaddexp(u, 0) + cells.preferred * np.logaddexp(-u, 0)).sum()
     assert here <= risk + 1e-14
+
+
+@pytest.mark.parametrize("concentration", [0.1, 0.3, 1.0])
+def test_pairs_that_the_necessary_condition_discards_hold_no_minimum(concentration, monkeypatch):
+    rng = np.random.default_rng(20260404)
+    p, m, q = rng.dirichlet(np.full(5, concentration), (3, 300))
+    q, alpha = 0.999 * q + 0.001 / 5, rng.uniform(0.02, 0.98, 300)
+    p[:100], m[:100] = rng.multinomial(9, p[:100]) / 9, rng.multinomial(9, m[:100]) / 9
+    solution = minimise_over_simplex("rdro", p / 2, m / 2, q, alpha)
+    with monkeypatch.context() as patch:
+        patch.setattr(second_minima, "_possible", lambda cells, q: np.nonzero(cells.preferred + cells.nonpreferred > 0))
+        every = minimise_over_simplex("rdro", p / 2, m / 2, q, alpha)
+    np.testing.assert_array_equal(solution.policy, every.policy)
+    seen = p + m > 0
+    a = alpha[:, None] * p + (1 - alpha[:, None]) * m
+    inflection = np.sqrt(p) * (np.sqrt(a + p) + np.sqrt(p)) / np.where(seen, a, 1)
+    assert (seen & (solution.policy / q > inflection + 1e-9)).any(axis=1).sum() > 10
 
 
 @pytest.mark.slow
