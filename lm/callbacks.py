@@ -1,6 +1,7 @@
-"""What happens around an optimiser step: losses that are not finite stop the run before they reach the weights."""
+"""What happens around steps: losses that are not finite stop the run, and checkpoints that are too many are removed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-__all__ = ["NonFiniteGuard", "NonFiniteLossError"]
+from lm.resume import remove_checkpoints
+
+__all__ = ["CheckpointRotation", "NonFiniteGuard", "NonFiniteLossError"]
 
 _SHOWN = 10
 
@@ -92,3 +95,23 @@ class NonFiniteGuard(TrainerCallback):
             losses=[each[1] for each in everywhere],
             log_ratios=[each[2] for each in everywhere],
         )
+
+
+class CheckpointRotation(TrainerCallback):
+    """Keep the newest checkpoints, as many as ``save_total_limit``, the one of this step and the best one among them.
+
+    A resumed run begins with it, as the run before may have been killed while it saved or removed one.
+    """
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Remove what a resumed run finds."""
+        if state.global_step:
+            self.on_save(args, state, control)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Remove what is too much now."""
+        if args.should_save:
+            kept = [Path(args.output_dir, f"checkpoint-{state.global_step}")]
+            if state.best_model_checkpoint is not None:
+                kept.append(Path(state.best_model_checkpoint))
+            remove_checkpoints(args.output_dir, args.save_total_limit, kept)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ __all__ = [
     "last_checkpoint",
     "model_fingerprint",
     "read_state",
+    "remove_checkpoints",
     "write_state",
 ]
 
@@ -115,14 +117,48 @@ def last_checkpoint(folder: str | Path) -> str | None:
     str or None
         Path of the checkpoint.
     """
+    return next((str(path) for path in _checkpoints(folder) if _is_complete(path)), None)
+
+
+def remove_checkpoints(folder: str | Path, limit: int | None, kept: Iterable[str | Path]) -> None:
+    """Remove checkpoints that a kill cut short, and the oldest ones beyond a limit.
+
+    Age is told by steps: clocks jump, and a checkpoint that seems to be old may be the only one to go on from.
+
+    Parameters
+    ----------
+    folder : path
+        The output folder of a run, to which nobody else writes.
+    limit : int or None
+        Number of checkpoints to keep; None for all complete ones.
+    kept : iterable of path
+        Checkpoints, such as the best one, that are kept if they are complete.
+    """
+    found = _checkpoints(folder)
+    complete = [path for path in found if _is_complete(path)]
+    keep = set(map(Path, kept)).intersection(complete)
+    for path in complete:
+        if limit is None or len(keep) < limit:
+            keep.add(path)
+    for path in found:
+        if path not in keep:
+            (path / _TRAINER_STATE).unlink(missing_ok=True)  # first: what is half removed must not seem complete
+            shutil.rmtree(path)
+
+
+def _checkpoints(folder: str | Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest first, whether complete or not."""
     found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
-    for path in sorted(found, key=lambda each: int(each.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((path / _TRAINER_STATE).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            continue
-        return str(path)
-    return None
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Return whether a checkpoint holds the trainer's state, which is written last."""
+    try:
+        json.loads((checkpoint / _TRAINER_STATE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return True
 
 
 def write_state(folder: str | Path, state: Mapping[str, Any]) -> None:

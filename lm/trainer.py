@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from lm.callbacks import NonFiniteGuard
+from lm.callbacks import CheckpointRotation, NonFiniteGuard
 from lm.collate import Collator
 from lm.config import RatioConfig
 from lm.examples import ExampleSet
@@ -121,6 +121,7 @@ class RatioTrainer(Trainer):
         self._clock = time.monotonic()
         self._guard = NonFiniteGuard(self.accelerator, skip=args.on_nonfinite == "skip")
         self.add_callback(self._guard)
+        self.add_callback(CheckpointRotation)
         if args.check_start and self._has_reference:
             self.add_callback(StartCheck(self))
 
@@ -396,6 +397,21 @@ class RatioTrainer(Trainer):
         state = {"run": self._run, "tokens_seen": self._tokens_seen, "metrics": self._metrics.totals()}
         if self.args.should_save:
             write_state(output_dir or self.args.output_dir, state)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save a checkpoint as Trainer does; `CheckpointRotation` removes others, as Trainer trusts the clock."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Run an epoch as Trainer does, but no step beyond the last: it takes one before it looks."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:  # resumed from the checkpoint of the last step, as when a run was killed while its model was saved
+            self.control.should_training_stop = True
 
     def _restore(self, checkpoint: str) -> None:
         """Check that a checkpoint is of this run, and go on with its unreported metrics."""

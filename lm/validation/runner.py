@@ -19,9 +19,10 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from lm.files import locked
 from lm.validation.experiments import Experiment, Run
 from lm.validation.networks import ensure_reference, reference_key
-from lm.validation.store import check_settings, find_checked, locked, open_settings, save_checked
+from lm.validation.store import check_settings, find_checked, open_settings, save_checked
 from lm.validation.tables import part_bytes, run_row, runs_of, write_tables
 from lm.validation.training import Outcome, check_run, prepare_process, train
 
@@ -102,8 +103,6 @@ def run_experiment(
     folder, references = Path(output) / experiment.name, Path(output) / "references"
     with locked(folder):
         open_settings(folder, _settings(experiment, profile, runs))
-        for unfinished in (folder / "parts").glob("*.tmp"):  # of a process that was killed
-            unfinished.unlink()
         parts = {run.key: find_checked(folder / "parts", run.key) for run in runs}
         missing = [run for run in runs if _is_missing(parts[run.key])]
         with _told(folder, f"{experiment.name} ({profile})", len(runs)):

@@ -1,17 +1,15 @@
 """Results on disk: files that are there as a whole or not at all, and whose names tell whether they are sound."""
 
-import fcntl
 import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lm.files import replacing, write_json
 
-__all__ = ["check_settings", "find_checked", "locked", "open_settings", "save_checked"]
+__all__ = ["check_settings", "find_checked", "open_settings", "save_checked"]
 
 _DIGITS = 16
 _SHOWN = 5
@@ -34,26 +32,6 @@ def find_checked(folder: Path, key: str) -> Path | None:
         print(f"{path} does not match its checksum and is computed again", file=sys.stderr)
         path.unlink()
     return None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder of results to one process at a time; the system releases it when the process ends.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written, or another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as error:
-        raise OSError(f"results must be written by one process at a time, got {folder} in use") from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise OSError(f"results must go to a folder that can be written, got {folder}: {error.strerror}") from error
 
 
 def open_settings(folder: Path, settings: Mapping[str, Any]) -> None:

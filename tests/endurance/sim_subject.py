@@ -71,5 +71,5 @@ class SimSubject:
         return sorted(re.sub(r"(\d{6})-[0-9a-f]{16}", r"\1", name) for name in names)
 
     def complaints(self, text: str) -> list[str]:
-        """Return all lines: a killed run says nothing on stderr."""
-        return text.splitlines()
+        """Return all lines, but for what joblib says when it has cleaned up after a killed process."""
+        return [line for line in text.splitlines() if not re.search("resource_tracker|^  warnings.warn", line)]

@@ -2,16 +2,26 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from lm.config import RatioConfig
 from lm.examples import ExampleSet
-from lm.resume import STATE_FILE, check_same, data_fingerprints, last_checkpoint, model_fingerprint, read_state
+from lm.resume import (
+    STATE_FILE,
+    check_same,
+    data_fingerprints,
+    last_checkpoint,
+    model_fingerprint,
+    read_state,
+    remove_checkpoints,
+)
 from lm.tiny_models import tiny_qwen2
 from lm.trainer import RatioTrainer
 from tests.lm.toy_examples import VOCABULARY, toy_examples
@@ -154,6 +164,63 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(interrupted, tmp_path):
     (folder / "checkpoint-best").mkdir()
     assert last_checkpoint(folder) == str(folder / "checkpoint-3")
     assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_run_that_is_resumed_from_its_last_step_takes_no_other(interrupted, tmp_path):
+    shutil.copytree(interrupted, tmp_path / "run")
+    saved = load_file(tmp_path / "run" / "checkpoint-3" / "model.safetensors")
+    trainer = _trainer(tmp_path / "run", max_steps=3, lr_scheduler_type="constant")
+    assert trainer.train(resume_from_checkpoint=True).global_step == 3
+    weights = trainer.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in saved.items())
+
+
+def _checkpoints(folder):
+    return sorted(path.name for path in folder.glob("checkpoint-*"))
+
+
+def test_checkpoints_are_kept_by_step_and_never_by_the_clock(tmp_path):
+    class ClockJumpsBack(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            for path in tmp_path.glob("checkpoint-*"):
+                os.utime(path, times=(2e9 - 1e5 * state.global_step,) * 2)
+
+    trainer = _trainer(tmp_path, save_strategy="steps", save_steps=1, save_total_limit=2, callbacks=[ClockJumpsBack()])
+    trainer.train()
+    assert _checkpoints(tmp_path) == ["checkpoint-5", "checkpoint-6"]
+    assert trainer.args.save_total_limit == 2
+
+
+def test_a_resumed_run_removes_what_a_kill_left_and_goes_on_from_what_is_whole(interrupted, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    (folder / "checkpoint-5").mkdir()  # more than the limit, newer than what is saved next, and not whole
+    _trainer(folder, max_steps=4, save_strategy="steps", save_steps=4, save_total_limit=1).train(True)
+    assert _checkpoints(folder) == ["checkpoint-4"]
+    assert last_checkpoint(folder) == str(folder / "checkpoint-4")
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "left"),
+    [
+        (None, [], [2, 4, 6, 10]),
+        (1, [], [10]),
+        (2, [], [6, 10]),
+        (1, [4], [4]),
+        (2, [4], [4, 10]),
+        (3, [2, 4], [2, 4, 10]),
+        (1, [2, 4], [2, 4]),
+        (2, [8], [6, 10]),  # not whole
+    ],
+)
+def test_what_is_kept_of_checkpoints(tmp_path, limit, kept, left):
+    for step in (2, 4, 6, 8, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if step != 8:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-mine").mkdir()
+    remove_checkpoints(tmp_path, limit, [tmp_path / f"checkpoint-{step}" for step in kept])
+    assert _checkpoints(tmp_path) == sorted(["checkpoint-mine", *(f"checkpoint-{step}" for step in left)])
 
 
 def test_no_checkpoint_is_an_error(tmp_path):
