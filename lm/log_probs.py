@@ -12,11 +12,13 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["sequence_log_probs", "token_log_probs"]
 
-DEFAULT_CHUNK_BYTES = 256 * 2**20
+# A tile that stays in a CPU's cache between the passes over it takes two thirds of the time; accelerators are best at
+# few large ones.
+_CPU_CHUNK_BYTES, _CHUNK_BYTES = 16 * 2**20, 256 * 2**20
 
 
 def token_log_probs(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, chunk_bytes: int | None = None
 ) -> torch.Tensor:
     """Log-probabilities of target tokens under a linear output head.
 
@@ -30,8 +32,9 @@ def token_log_probs(
         Weights of the output head, shape (vocabulary, width), same device, and same dtype unless under autocast.
     targets : Tensor
         Token ids, shape (tokens,), int64, each in [0, vocabulary).
-    chunk_bytes : int
-        Largest size of one float32 tile of logits; at least one token id is taken at a time.
+    chunk_bytes : int, optional
+        Largest size of one float32 tile of logits; at least one token id is taken at a time. Default 16 MiB on a CPU,
+        256 MiB elsewhere.
 
     Returns
     -------
@@ -66,6 +69,8 @@ def token_log_probs(
     autocast = torch.is_autocast_enabled(hidden.device.type)
     if hidden.dtype != weight.dtype and not autocast:
         raise ValueError(f"hidden and weight must have one dtype, got {hidden.dtype} and {weight.dtype}")
+    if chunk_bytes is None:
+        chunk_bytes = _CPU_CHUNK_BYTES if hidden.device.type == "cpu" else _CHUNK_BYTES
     if chunk_bytes < 1:
         raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes}")
     if (
@@ -87,7 +92,7 @@ def sequence_log_probs(
     targets: torch.Tensor,
     mask: torch.Tensor,
     *,
-    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    chunk_bytes: int | None = None,
 ) -> torch.Tensor:
     """Log-probabilities of whole completions: sums over the tokens that a mask selects.
 
@@ -103,8 +108,8 @@ def sequence_log_probs(
         Token ids, shape (batch, time), int64; ignored outside the mask.
     mask : Tensor
         True for the tokens of the completion, shape (batch, time), bool.
-    chunk_bytes : int
-        Largest size of one float32 tile of logits.
+    chunk_bytes : int, optional
+        As `token_log_probs`.
 
     Returns
     -------
@@ -171,11 +176,11 @@ class _TokenLogProbs(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Rebuild each tile: the gradient in the logits is ``g (onehot(target) - softmax)``.
 
-        g multiplies the narrow sides, not the tile: with a loss scale, half precision would overflow there.
+        -g multiplies the narrow sides, not the tile: with a loss scale, half precision would overflow there.
         """
         hidden, weight, targets, normaliser = ctx.saved_tensors
         need_hidden, need_weight = ctx.needs_input_grad[:2]
-        outer = gradients[0][:, None].float()
+        outer = -gradients[0][:, None].float()
         inputs, space = hidden.to(ctx.dtype), _space(hidden, weight, ctx.columns)
         scaled = (outer * hidden).to(ctx.dtype) if need_weight else None
         grad_hidden = torch.zeros(hidden.shape, dtype=torch.float32, device=hidden.device) if need_hidden else None
@@ -183,12 +188,12 @@ class _TokenLogProbs(torch.autograd.Function):
         for part in _parts(len(weight), ctx.columns):
             rows = weight[part].to(ctx.dtype)
             position, inside = _position(targets, part)
-            tile = _logits(inputs, rows, space).sub_(normaliser[:, None]).exp_().neg_()
-            tile = tile.scatter_add_(1, position, inside[:, None]).to(ctx.dtype)
+            tile = _logits(inputs, rows, space).sub_(normaliser[:, None]).exp_()
+            tile = tile.scatter_add_(1, position, -inside[:, None]).to(ctx.dtype)
             if grad_hidden is not None:
-                grad_hidden += _product(tile, rows)
+                _multiply(tile, rows, out=grad_hidden, keep=1)
             if grad_weight is not None:
-                grad_weight[part] = _product(tile.T, scaled)
+                _multiply(tile.T, scaled, out=grad_weight[part])
         if grad_hidden is not None:
             grad_hidden = grad_hidden.mul_(outer).to(hidden.dtype)
         return grad_hidden, grad_weight, None, None, None
@@ -214,13 +219,13 @@ def _space(hidden: torch.Tensor, weight: torch.Tensor, columns: int) -> torch.Te
 def _logits(inputs: torch.Tensor, rows: torch.Tensor, space: torch.Tensor) -> torch.Tensor:
     """Return ``inputs @ rows.T`` in float32, written into `space`."""
     tile = space[: len(inputs) * len(rows)].view(len(inputs), len(rows))
-    with torch.autocast(inputs.device.type, enabled=False):
-        if inputs.dtype == torch.float32:
-            return torch.mm(inputs, rows.T, out=tile)
-        return tile.copy_(inputs @ rows.T)
+    return _multiply(inputs, rows.T, out=tile)
 
 
-def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return ``left @ right`` in float32; autocast has been taken into account already."""
+def _multiply(left: torch.Tensor, right: torch.Tensor, *, out: torch.Tensor, keep: int = 0) -> torch.Tensor:
+    """Set ``out = keep * out + left @ right``; autocast has been taken into account already."""
     with torch.autocast(left.device.type, enabled=False):
-        return (left @ right).float()
+        if left.dtype == out.dtype:
+            return out.addmm_(left, right, beta=keep)
+        product = left @ right
+        return out.add_(product) if keep else out.copy_(product)

@@ -137,7 +137,10 @@ def _check_run(config: MethodConfig, method: Method) -> None:
             raise ValueError(
                 f"{option} is an option of reference {' and '.join(references)}, got it for {method.reference!r}"
             )
-    for option, least in {"chunk_mebibytes": 1, "sample_completions": 0, "sample_new_tokens": 1}.items():
+    counts = {"sample_completions": 0, "sample_new_tokens": 1}
+    if config.chunk_mebibytes is not None:
+        counts["chunk_mebibytes"] = 1
+    for option, least in counts.items():
         value = getattr(config, option)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{option} must be a whole number of at least {least}, got {value!r}")

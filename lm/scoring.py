@@ -38,7 +38,7 @@ class Scoring:
 
     batch_size: int = 8
     mode: Mode = "fused"
-    chunk_mebibytes: int = 256
+    chunk_mebibytes: int | None = None
     autocast: torch.dtype | None = None
     half_weights: bool = False
     progress: bool = False

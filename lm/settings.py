@@ -42,7 +42,9 @@ class MethodConfig:
     reference_model: str | None = _field(None, "folder or hub name of the reference (default: the model as it starts)")
     reference_cache: str | None = _field(None, "folder of precomputed log-probabilities (default OUTPUT_DIR/reference)")
     log_probs: str = _field("fused", "fused: tiles of logits, never all; checkpoint and full: slower oracles")
-    chunk_mebibytes: int = _field(256, "size of one tile of logits of the fused head")
+    chunk_mebibytes: int | None = _field(
+        None, "size of one tile of logits, at least 1 (default 256; 16 for the fused head on a CPU)"
+    )
     padding_free: bool = _field(False, "pack a batch into one row without padding (sdpa, eager or flash attention)")
     on_nonfinite: str = _field(
         "raise", "rows whose loss is not finite: raise (stop and name them) or skip (leave out, counted)"
