@@ -6,10 +6,13 @@ numerator sample, and choose the bandwidth sigma (and the ridge weight) by cross
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError
+from scipy.linalg.lapack import dposv
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
@@ -311,44 +314,72 @@ def _least_squares(
         raise ValueError("ridges must hold at least one value, got none")
     best = grid[0]
     if len(grid) > 1:
-        splits = list(zip(_folds(len(above), folds, rng), _folds(len(below), folds, rng), strict=True))
-        scores = np.array([_held_out(above, below, basis, sigma, ridges, alpha, splits, cut) for sigma in candidates])
+        parts = [[sample[out] for out, _ in _folds(len(sample), folds, rng)] for sample in (above, below)]
+        scores = np.array([_held_out(parts[0], parts[1], basis, sigma, ridges, alpha, cut) for sigma in candidates])
         best = grid[int(np.argmin(scores.ravel()))]
-    top, bottom = _kernel(above, basis, best[0]), _kernel(below, basis, best[0])
-    (theta,) = _solve_ridge(*_moments(top, bottom, alpha), best[1:], cut)
+    moments = _mixed(_Moments.of(above, basis, best[0]), _Moments.of(below, basis, best[0]), alpha)
+    theta = _solve_ridge(*moments, best[1:], cut)[:, 0]
     return KernelRatio(basis, best[0], theta, best[1], True)
 
 
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Sums of k and of ``k k^T`` over some examples, and their number."""
+
+    first: FloatArray
+    second: FloatArray
+    count: int
+
+    @classmethod
+    def of(cls, points: FloatArray, centres: FloatArray, bandwidth: float) -> "_Moments":
+        """Return the moments of the kernels at points."""
+        kernels = _kernel(points, centres, bandwidth)
+        return cls(kernels.sum(axis=0), kernels.T @ kernels, len(points))
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        """Return the moments of two sets of examples together."""
+        return _Moments(self.first + other.first, self.second + other.second, self.count + other.count)
+
+
+def _mixed(above: _Moments, below: _Moments, alpha: float) -> tuple[FloatArray, FloatArray]:
+    """Return ``H`` and ``h`` of the moments at numerator and denominator."""
+    second = (alpha / above.count) * above.second + ((1.0 - alpha) / below.count) * below.second
+    return second, above.first / above.count
+
+
 def _held_out(
-    above: FloatArray,
-    below: FloatArray,
+    above: list[FloatArray],
+    below: list[FloatArray],
     basis: FloatArray,
     bandwidth: float,
     ridges: Sequence[float],
     alpha: float,
-    splits: list,
     cut: bool,
-) -> list[float]:
-    """Return the cross-validated criterion of one bandwidth for every ridge."""
-    top, bottom = _kernel(above, basis, bandwidth), _kernel(below, basis, bandwidth)
-    scores = []
-    for (out_above, rest_above), (out_below, rest_below) in splits:
-        thetas = _solve_ridge(*_moments(top[rest_above], bottom[rest_below], alpha), ridges, cut)
-        scores.append([rulsif_score(top[out_above] @ t, bottom[out_below] @ t, alpha) for t in thetas])
-    return list(np.mean(scores, axis=0))
+) -> FloatArray:
+    """Return the cross-validated criterion of one bandwidth for every ridge; the samples come fold by fold.
+
+    A fit and its criterion (`rulsif_score`) need the moments of the kernels alone, and those of a fold serve all fits.
+    """
+    moments = [[_Moments.of(part, basis, bandwidth) for part in sample] for sample in (above, below)]
+    scores = np.zeros(len(ridges))
+    for out in range(len(above)):
+        rest = [reduce(add, sample[:out] + sample[out + 1 :]) for sample in moments]
+        thetas = _solve_ridge(*_mixed(rest[0], rest[1], alpha), ridges, cut)
+        second, first = _mixed(moments[0][out], moments[1][out], alpha)
+        scores += 0.5 * (thetas * (second @ thetas)).sum(axis=0) - first @ thetas
+    return scores / len(above)
 
 
-def _moments(top: FloatArray, bottom: FloatArray, alpha: float) -> tuple[FloatArray, FloatArray]:
-    """Return ``H`` and ``h`` of kernels at numerator and denominator."""
-    second = alpha * (top.T @ top) / len(top) + (1.0 - alpha) * (bottom.T @ bottom) / len(bottom)
-    return second, top.mean(axis=0)
-
-
-def _solve_ridge(second: FloatArray, first: FloatArray, ridges: Sequence[float], cut: bool) -> list[FloatArray]:
-    """Return ``(H + lambda I)^-1 h`` for every lambda, negative entries set to 0 on request."""
-    identity = np.eye(len(first))
-    thetas = [cho_solve(cho_factor(second + ridge * identity), first) for ridge in ridges]
-    return [np.maximum(theta, 0.0) for theta in thetas] if cut else thetas
+def _solve_ridge(second: FloatArray, first: FloatArray, ridges: Sequence[float], cut: bool) -> FloatArray:
+    """Return ``(H + lambda I)^-1 h``, a column for every lambda, negative entries set to 0 on request."""
+    thetas = np.empty((len(first), len(ridges)))
+    for column, ridge in enumerate(ridges):
+        matrix = second.copy()
+        matrix.flat[:: len(first) + 1] += ridge
+        _, thetas[:, column], status = dposv(matrix.T, first, overwrite_a=True)
+        if status:
+            raise LinAlgError(f"H + lambda I must be positive definite, got the ridge {ridge:g}; take a larger one")
+    return np.maximum(thetas, 0.0) if cut else thetas
 
 
 def _prepare(
