@@ -1,7 +1,7 @@
 """Argument checks shared by every module: each error states the rule and then what was received."""
 
 import difflib
-import math
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -28,7 +28,7 @@ def check_positive(value: float, name: str) -> float:
     """Return `value`, or raise if it is not a finite number above zero."""
     if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value <= sys.float_info.max:  # of integers too, which may lie beyond
         raise ValueError(f"{name} must be finite and greater than 0, got {value!r}")
     return float(value)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from theory.checks import check_choice, check_positive
 
@@ -26,6 +26,7 @@ __all__ = [
 
 PROFILES = ("smoke", "quick", "paper")
 REPORTS = ("error", "stability")
+_MOST_RUNS = 100_000  # all of them are listed before the first one runs
 _FOLDER = Path(__file__).parent / "experiments"
 _T = TypeVar("_T")
 
@@ -300,11 +301,13 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
     else:
         path = _FOLDER / f"{check_choice('experiment', str(name_or_path), shipped_experiments())}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise OSError(f"an experiment must be a file that can be read, got {path}: {error.strerror}") from error
     try:
-        return parse_experiment(tomllib.loads(text))
+        return parse_experiment(tomllib.loads(content.decode()))
+    except RecursionError as error:
+        raise ValueError(f"{path} must not nest arrays and tables so deeply, got {error}") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -333,15 +336,16 @@ def parse_experiment(table: Mapping[str, Any]) -> Experiment:
     Traceback (most recent call last):
     ValueError: key of an experiment must be one of baseline, language, methods, name, profiles, question, report, seed, training, worlds; got 'qestion' (did you mean 'question'?)
     """  # noqa: E501 -- the message is one line
-    shared = table.get("language", {})
+    shared = _checked("an experiment", "language", table.get("language", {}), dict)
     worlds = tuple(
-        _build(World, "worlds", {**entry, "language": {**shared, **entry.get("language", {})}})
+        _build(World, "worlds", {**entry, "language": {**shared, **_language(entry)}})
         for entry in _tables("worlds", table)
     )
     methods = tuple(_method(entry) for entry in _tables("methods", table))
-    sizes = table.get("profiles", {})
-    for name in sizes:
+    sizes = _checked("an experiment", "profiles", table.get("profiles", {}), dict)
+    for name, entry in sizes.items():
         check_choice("profile", name, PROFILES)
+        _checked("profiles", name, entry, dict)
     profiles = {name: _build(Profile, f"profiles.{name}", entry) for name, entry in sizes.items()}
     parts = {"worlds": worlds, "methods": methods, "profiles": profiles}
     experiment = _build(Experiment, "an experiment", {**table, **parts}, also=("language",))
@@ -355,7 +359,16 @@ def parse_experiment(table: Mapping[str, Any]) -> Experiment:
     for kind, entries in (("method", methods), ("profile", profiles.values())):
         for name in (name for entry in entries for name in entry.worlds):
             check_choice(f"worlds of a {kind}", name, names)
+    for name, size in profiles.items():
+        runs = len(worlds) * len(methods) * len(size.n) * len(size.learning_rates) * size.seeds
+        if runs > _MOST_RUNS:
+            raise ValueError(f"profiles.{name} must have at most {_MOST_RUNS:,} runs, got {runs:,}")
     return experiment
+
+
+def _language(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments of a world's own language."""
+    return _checked("worlds", "language", entry.get("language", {}), dict)
 
 
 def _method(entry: Mapping[str, Any]) -> Method:
@@ -366,7 +379,7 @@ def _method(entry: Mapping[str, Any]) -> Method:
 
 def _tables(name: str, table: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the tables of an array, of which there must be one at least where the key is given."""
-    for entry in table.get(name, []):
+    for entry in _checked("an experiment", name, table.get(name, []), list):
         if not isinstance(entry, dict):
             raise TypeError(f"{name} must hold tables [[{name}]], got {entry!r}")
         yield entry
@@ -375,11 +388,26 @@ def _tables(name: str, table: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _build(cls: type[_T], place: str, table: Mapping[str, Any], also: tuple[str, ...] = ()) -> _T:
     """Return a dataclass of a table's values: no unknown key, none missing, arrays as tuples."""
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for key in table:
+    hints = get_type_hints(cls)
+    for key, value in table.items():
         check_choice(f"key of {place}", key, (*known, *also))
+        if key in known:
+            _checked(place, key, value, get_origin(hints[key]) or hints[key])
     for name, wanted in known.items():
         needed = wanted.default is MISSING and wanted.default_factory is MISSING
         if needed and not (table.get(name) or table.get(name) == 0):
             raise ValueError(f"{place} must have the key {name}, got {', '.join(table) or 'nothing'}")
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in known}
     return cls(**values)
+
+
+_NOUNS = {str: "a string", int: "an integer of 64 bits", float: "a number", dict: "a table"}
+
+
+def _checked(place: str, key: str, value: Any, kind: type) -> Any:
+    """Return a value, or raise unless it is of a kind that TOML has; integers are numbers too."""
+    fits = isinstance(value, {float: int | float, tuple: list | tuple}.get(kind, kind)) and not isinstance(value, bool)
+    if not fits or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        shown = "an integer of more" if isinstance(value, int) and fits else f"{value!r}"
+        raise TypeError(f"{key} of {place} must be {_NOUNS.get(kind, 'an array')}, got {shown}")
+    return value

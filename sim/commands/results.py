@@ -130,6 +130,8 @@ class Results:
         found: dict[int, Path | None] = {}
         for path in sorted((self.folder / "parts").glob("*-*.parquet")):
             index, _, checksum = path.stem.partition("-")
+            if not (index.isascii() and index.isdigit()):  # the file of someone else, which the next run removes
+                continue
             with contextlib.suppress(FileNotFoundError):  # a run that goes on has just replaced it
                 found[int(index)] = path if checksum == store.checksum_of(path) else found.get(int(index))
         return found
@@ -198,11 +200,19 @@ def open_results(folder: str | Path) -> Results:
         settings = json.loads(path.read_bytes())
     except OSError as error:
         raise FileNotFoundError(f"results must be a folder that a run wrote, got {folder}: {error.strerror}") from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} must be the JSON that an earlier run wrote, got {error}") from error
-    if not isinstance(settings, dict) or not {"name", "kind"} <= settings.keys():
+    if not _are_settings(settings):
         raise ValueError(f"{path} must hold the settings of a study, got {str(settings)[:60]}")
     return Results(Path(folder), settings)
+
+
+def _are_settings(value: Any) -> bool:
+    """Return whether a value says what study it describes, and at which profile; the rest is checked when it is used."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("name", "kind")):
+        return False
+    profile = value.get("profile")
+    return value["kind"] == "exact" or (isinstance(profile, dict) and isinstance(profile.get("name"), str))
 
 
 def find_results(output: str | Path) -> tuple[Results, ...]:

@@ -32,7 +32,7 @@ def canonical_json(value: Any) -> str:
     """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"settings must be made of tables, arrays, strings and finite numbers, got {error}") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from sim.claims.claim import Claim, check_claim, parse_claim
 from sim.engine.canonical import canonical_json, fingerprint
 from sim.engine.kinds import KINDS
-from sim.engine.table_rules import check_distinct, check_keys, tables_of
+from sim.engine.table_rules import check_distinct, check_integers, check_keys, tables_of
 from sim.statuses import STATUSES
 from theory.checks import check_choice
 
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 PROFILES = ("smoke", "quick", "paper")
+_MOST_TASKS = 1_000_000  # all of them are listed before the first one runs
 _FOLDER = Path(__file__).parents[1] / "studies"
 _COMMON = {"name": str, "kind": str, "question": str}
 _EXACT: tuple[dict[str, type], dict[str, type]] = {"table": str}, {"parameters": dict}
@@ -202,7 +203,7 @@ def study_of_settings(settings: Mapping[str, Any]) -> StudyConfig:
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError
         If the settings are not those of a study.
 
     Examples
@@ -213,15 +214,18 @@ def study_of_settings(settings: Mapping[str, Any]) -> StudyConfig:
     """
     kept = ("name", "kind", "seed", "worlds", "table", "parameters")
     table = {key: settings[key] for key in kept if key in settings} | {"question": "none"}
-    if table.get("kind") != "exact":
-        size = settings["profile"]
-        table["vary"] = dict(size["vary"])
-        table["profiles"] = {size["name"]: {"n": size["n"], "replicates": size["replicates"]}}
-        table["methods"] = [
-            method["options"] | {key: method[key] for key in ("label", "method", "worlds") if method[key]}
-            for method in settings["methods"]
-        ]
-    return parse_study(table)
+    try:
+        if table.get("kind") != "exact":
+            size = settings["profile"]
+            table["vary"] = dict(size["vary"])
+            table["profiles"] = {size["name"]: {"n": size["n"], "replicates": size["replicates"]}}
+            table["methods"] = [
+                method["options"] | {key: method[key] for key in ("label", "method", "worlds") if method[key]}
+                for method in settings["methods"]
+            ]
+        return parse_study(table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"settings must be those that a run wrote, got {type(error).__name__}: {error}") from error
 
 
 def shipped_studies() -> tuple[str, ...]:
@@ -265,11 +269,13 @@ def load_study(name_or_path: str | Path) -> StudyConfig:
     else:
         path = _FOLDER / f"{check_choice('study', str(name_or_path), shipped_studies())}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise OSError(f"a study must be a file that can be read, got {path}: {error.strerror}") from error
     try:
-        return parse_study(tomllib.loads(text))
+        return parse_study(tomllib.loads(content.decode()))
+    except RecursionError as error:
+        raise ValueError(f"{path} must not nest arrays and tables so deeply, got {error}") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -302,6 +308,7 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     required, optional = _EXACT if kind == "exact" else _REPLICATED
     check_keys("a study", table, _COMMON | required, optional)
     canonical_json(table)
+    check_integers(table)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", table["name"]):
         raise ValueError(
             f"name must be made of letters, digits, - and _, as a folder is named so; got {table['name']!r}"
@@ -324,6 +331,11 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     profiles = {name: _profile(f"profiles.{name}", size, vary) for name, size in table["profiles"].items()}
     claims = _claims(table.get("claims", []), names, [method.label for method in methods], vary)
     study = StudyConfig(**common, seed=table["seed"], worlds=worlds, methods=methods, profiles=profiles, claims=claims)
+    for name, size in profiles.items():
+        blocks = -(-size.replicates // KINDS[kind].block)
+        tasks = len(worlds) * math.prod(map(len, size.vary.values())) * len(size.n) * blocks
+        if tasks > _MOST_TASKS:
+            raise ValueError(f"profiles.{name} must have at most {_MOST_TASKS:,} tasks, got {tasks:,}")
     idle = [name for name in names if not study._methods_in(name)]
     if idle:
         raise ValueError(f"at least one method must run in each world, got none for {idle[0]}")

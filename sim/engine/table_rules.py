@@ -5,7 +5,7 @@ from typing import Any
 
 from theory.checks import check_choice
 
-__all__ = ["check_distinct", "check_keys", "tables_of"]
+__all__ = ["check_distinct", "check_integers", "check_keys", "tables_of"]
 
 _NOUNS = {str: "a string", int: "an integer", list: "an array", dict: "a table"}
 
@@ -103,3 +103,29 @@ def check_distinct(name: str, values: Sequence[Any]) -> None:
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     if twice:
         raise ValueError(f"{name} must all be different, got {twice[0]!r} twice")
+
+
+def check_integers(value: Any) -> None:
+    """Raise if an integer in tables and arrays does not fit in 64 bits, as all of TOML and of result tables do.
+
+    Parameters
+    ----------
+    value : object
+        Made of dicts, lists and single values.
+
+    Raises
+    ------
+    ValueError
+        If one does not fit.
+
+    Examples
+    --------
+    >>> check_integers({"n": [10, 10**25]})
+    Traceback (most recent call last):
+    ValueError: integers must fit in 64 bits, got one of 84 bits
+    """
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            check_integers(part)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"integers must fit in 64 bits, got one of {value.bit_length()} bits")

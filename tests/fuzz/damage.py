@@ -221,7 +221,7 @@ def survives(read, *arguments, errors=(ValueError, OSError)):
             raise
         message = str(error)
         assert message.strip(), "the error must state a rule"
-        assert len(message.splitlines()) == 1, f"the error must be one line, got {message!r}"
+        assert "\n" not in message, f"the error must be one line, got {message!r}"
     return None
 
 
