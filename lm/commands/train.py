@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -12,6 +15,7 @@ from lm.completions import SampleCompletions
 from lm.config import RatioConfig, make_ratio_config
 from lm.data import Tokenised, load_examples
 from lm.evaluation import trainer_estimates
+from lm.files import locked
 from lm.loading import load_config, load_model, load_reference, load_tokenizer
 from lm.model_card import model_card, write_model_card
 from lm.objective import Resolved, prepare_examples
@@ -23,6 +27,7 @@ from lm.trainer import RatioTrainer
 __all__ = ["train"]
 
 _AGAIN = "the same command with --resume_from_checkpoint true"
+_TORCH_WRITER = "inline_container.cc"  # where torch.save, on a full disk, raises no OSError
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -41,21 +46,23 @@ def train(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, arguments.overrides).require("model", "train_data", "output_dir")
     settings = replace(settings, ratio=ratio_arguments(settings))
     config = _config(settings)
-    resume = _resume(config)
-    tokenizer = load_tokenizer(settings.model)
-    load_config(settings.model, tokenizer, settings.data.max_length)
-    data = _load_data(settings.data, config, tokenizer)
-    _, resolved = prepare_examples(data["train"].examples, config, config.seed)
     main_process = config.process_index == 0
-    if main_process:
-        print(_summary(data, resolved), flush=True)
-
-    trainer = _trainer(settings, config, tokenizer, data)
-    if main_process:
-        settings.ratio.pop("resume_from_checkpoint", None)
-        save_settings(settings, Path(config.output_dir) / "settings.yaml")
-    _run(trainer, resume)
-    _finish(trainer, settings, data)
+    _resume(config)  # refused before anything is written
+    with locked(Path(config.output_dir)) if main_process else nullcontext():
+        resume = _resume(config)
+        tokenizer = load_tokenizer(settings.model)
+        load_config(settings.model, tokenizer, settings.data.max_length)
+        data = _load_data(settings.data, config, tokenizer)
+        _, resolved = prepare_examples(data["train"].examples, config, config.seed)
+        if main_process:
+            print(_summary(data, resolved), flush=True)
+        trainer = _trainer(settings, config, tokenizer, data)
+        with _told(config):
+            if main_process:
+                settings.ratio.pop("resume_from_checkpoint", None)
+                save_settings(settings, Path(config.output_dir) / "settings.yaml")
+            trainer.train(resume_from_checkpoint=resume)
+            _finish(trainer, settings, data)
     if main_process:
         print(f"model, tokenizer and model card: {config.output_dir}")
     return 0
@@ -152,17 +159,23 @@ def _trainer(
     )
 
 
-def _run(trainer: RatioTrainer, resume: str | None) -> None:
-    """Train; when the user interrupts, say what is saved and how to go on."""
+@contextmanager
+def _told(config: RatioConfig) -> Iterator[None]:
+    """Tell a user whose run is cut short, by Ctrl-C or a full disk, what is saved and how to go on."""
     try:
-        trainer.train(resume_from_checkpoint=resume)
-    except KeyboardInterrupt:
-        last = last_checkpoint(trainer.args.output_dir)
-        raise KeyboardInterrupt(
+        yield
+    except (KeyboardInterrupt, OSError, RuntimeError, SafetensorError) as stop:
+        if type(stop) is RuntimeError and _TORCH_WRITER not in str(stop):
+            raise
+        last = last_checkpoint(config.output_dir)
+        told = (
             "no checkpoint was saved yet; start again by the same command"
             if last is None
             else f"{last} is saved; go on by {_AGAIN}"
-        ) from None
+        )
+        if isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(told) from None
+        raise OSError(f"training must be able to write to {config.output_dir}, got: {stop}; {told}") from stop
 
 
 def _finish(trainer: RatioTrainer, settings: Settings, data: dict[str, Tokenised]) -> None:
