@@ -208,7 +208,7 @@ def open_results(folder: str | Path) -> Results:
 
 
 def _are_settings(value: Any) -> bool:
-    """Return whether a value says what study it describes, and at which profile; the rest is checked when it is used."""
+    """Return whether a value says which study it describes, at which profile; the rest is checked when it is used."""
     if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("name", "kind")):
         return False
     profile = value.get("profile")
