@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TINY = {  # benchmarks that need no training of language models, and arguments with which they take a second or two
+    "drawing_floor": ["--responses", "3", "--replicates", "4", "1001", "--repeats", "2"],
     "sample_size": ["--sizes", "1000", "100000", "--replicates", "4", "--peer-replicates", "2", "--repeats", "2"],
     "tabular_fit": ["--responses", "3", "5", "--replicates", "4", "--loop", "2", "--repeats", "3"],
 }
