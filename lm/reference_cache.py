@@ -1,7 +1,6 @@
 """Log-probabilities under a reference on disk: each sequence's own, found again in whatever data set it is in."""
 
 import hashlib
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -135,8 +134,8 @@ class ReferenceCache:
     -----
     A value belongs to the tokens of its sequence, not to a data set: rows may be added, dropped or moved, and nothing
     becomes stale. Another reference, precision or attention has another folder, so that its values are never found;
-    they are computed anew. Files are only added, each of them whole: a process that is killed loses what it had not
-    yet saved, and several may write at once.
+    they are computed anew. Files are only added, each of them whole and named by a checksum of its bytes: a process
+    that is killed loses what it had not yet saved, and several may write at once.
 
     Examples
     --------
@@ -194,19 +193,20 @@ class ReferenceCache:
         """
         write_json(self.folder / "reference.json", self.identity)
         table = pa.table({"sequence": list(keys), "log_prob": log_probs}, schema=_SCHEMA)
-        with replacing(self.folder / f"{uuid.uuid4().hex}.parquet") as draft:
-            pq.write_table(table, draft)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        content = sink.getvalue().to_pybytes()
+        with replacing(self.folder / f"{_checksum(content)}.parquet") as draft:
+            draft.write_bytes(content)
 
 
 def _read(path: Path) -> dict[bytes, float]:
     """Return the values of one file by key."""
     remedy = f"delete {path} and its values will be computed again"
-    try:
-        table = pq.ParquetFile(path).read()
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"reference log-probabilities must be whole files, got a damaged one ({error}): {remedy}"
-        ) from error
+    content = path.read_bytes()
+    if path.stem != _checksum(content):
+        raise ValueError(f"reference log-probabilities must be whole files, got a damaged one: {remedy}")
+    table = pq.read_table(pa.BufferReader(content))
     if not table.schema.equals(_SCHEMA):
         got = ", ".join(f"{field.name} {field.type}" for field in table.schema)
         raise ValueError(f"reference log-probabilities must be float32 by sequence, got {got}: {remedy}")
@@ -214,3 +214,8 @@ def _read(path: Path) -> dict[bytes, float]:
     if table["sequence"].null_count or not np.isfinite(values).all():
         raise ValueError(f"reference log-probabilities must be finite, got others: {remedy}")
     return dict(zip(table["sequence"].to_pylist(), values.tolist(), strict=True))
+
+
+def _checksum(content: bytes) -> str:
+    """Return what names the file of these bytes."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -31,6 +31,7 @@ __all__ = [
 STATE_FILE = "ratio_state.json"
 _TRAINER_STATE = "trainer_state.json"  # written by Trainer after everything else
 _SAMPLED = 1024
+_STATE = {"run": dict, "tokens_seen": int, "metrics": dict}
 
 
 def data_fingerprints(examples: ExampleSet) -> dict[str, str | None]:
@@ -148,7 +149,7 @@ def remove_checkpoints(folder: str | Path, limit: int | None, kept: Iterable[str
 
 def _checkpoints(folder: str | Path) -> list[Path]:
     """Return the checkpoints of a run, the newest first, whether complete or not."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
+    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]
     return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
 
 
@@ -156,7 +157,7 @@ def _is_complete(checkpoint: Path) -> bool:
     """Return whether a checkpoint holds the trainer's state, which is written last."""
     try:
         json.loads((checkpoint / _TRAINER_STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, RecursionError, ValueError):
         return False
     return True
 
@@ -190,12 +191,19 @@ def read_state(checkpoint: str | Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the folder has none.
+        If the folder has none, or it is damaged.
     """
+    path = Path(checkpoint) / STATE_FILE
     try:
-        return dict(json.loads((Path(checkpoint) / STATE_FILE).read_text(encoding="utf-8")))
+        state = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"a checkpoint must hold {STATE_FILE}, got {checkpoint}, which has none") from None
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path} must be the JSON that training wrote, got {error}") from error
+    for key, kind in _STATE.items():
+        if not isinstance(state, dict) or not isinstance(state.get(key), kind):
+            raise ValueError(f"{path} must be the JSON that training wrote, got no {kind.__name__} called {key}")
+    return state
 
 
 def check_same(saved: Mapping[str, Any], current: Mapping[str, Any], checkpoint: str | Path) -> None:

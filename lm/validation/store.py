@@ -65,7 +65,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> bool:
     remedy = f"choose another --output, or delete {folder} to start again"
     try:
         old = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} must be the JSON that an earlier run wrote, got {error}; {remedy}") from error
     different = list(_differences(old, json.loads(json.dumps(settings)), ""))
     if different:

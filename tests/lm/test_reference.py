@@ -1,5 +1,6 @@
 """Reference log-probabilities: the same as live ones, whatever order, cache and mode they come from."""
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -259,24 +260,35 @@ def _truncate(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1  # a value, which would still be a log-probability
+    path.write_bytes(content)
+
+
 def _halve(path):
-    table = pq.read_table(path)
-    pq.write_table(table.set_column(1, "log_prob", table["log_prob"].cast(pa.float16())), path)
+    return _save(pq.read_table(path), path, lambda values: values.cast(pa.float16()))
 
 
 def _spoil(path):
-    table = pq.read_table(path)
-    pq.write_table(table.set_column(1, "log_prob", pa.array([np.nan] * len(table), pa.float32())), path)
+    return _save(pq.read_table(path), path, lambda values: pa.array([np.nan] * len(values), pa.float32()))
 
 
 def _drop(path):
-    pq.write_table(pq.read_table(path).select(["sequence"]), path)
+    return _save(pq.read_table(path).select(["sequence"]), path)
+
+
+def _save(table, path, change=None):
+    """Put a whole file of another form in place of one, and return it."""
+    pq.write_table(table if change is None else table.set_column(1, "log_prob", change(table["log_prob"])), path)
+    return path.rename(path.with_stem(hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()))
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (_truncate, "whole files, got a damaged one"),
+        (_flip, "whole files, got a damaged one"),
         (_halve, "must be float32 by sequence, got sequence fixed_size_binary.16., log_prob halffloat"),
         (_spoil, "must be finite"),
         (_drop, "got sequence fixed_size_binary.16.: delete"),
@@ -285,7 +297,7 @@ def _drop(path):
 def test_damaged_caches_are_refused_with_a_remedy(tmp_path, damage, message):
     with_reference(examples(3), config(tmp_path), model(), None, Collator(0))
     (path,) = tmp_path.rglob("*.parquet")
-    damage(path)
+    path = damage(path) or path
     with pytest.raises(ValueError, match=message) as error:
         with_reference(examples(3), config(tmp_path), model(), None, Collator(0))
     assert f"delete {path}" in str(error.value)
