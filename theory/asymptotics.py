@@ -10,7 +10,7 @@ tangent space {v: sum v = 0} and ``V`` the covariance of the scores. Derived her
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from theory.bregman import Generator
 from theory.checks import FloatArray, check_alpha, check_choice
@@ -101,12 +101,7 @@ def asymptotic_covariance(
     )
     sampling = _sampling(problem, "pooled" if method == "mle" else weighting, preferred_fraction, paired)
     weight = problem.alpha if alpha is None else np.broadcast_to(check_alpha(alpha), problem.prompts)
-    covariance = np.zeros((*target.shape, problem.responses))
-    for x in range(problem.prompts):
-        kept = target[x] > 0
-        block = _block_covariance(problem, method, sampling, x, target[x], kept, float(weight[x]), generator)
-        covariance[x][np.ix_(kept, kept)] = block
-    return covariance
+    return _covariance(problem, method, sampling, target, weight, generator)
 
 
 def asymptotic_kl(
@@ -212,16 +207,16 @@ def cramer_rao_bound(
         raise ValueError("the Cramer-Rao bound needs assumption M, got a reference that is not the mixture")
     weight = problem.alpha if alpha is None else np.broadcast_to(check_alpha(alpha), problem.prompts)
     sampling = _sampling(problem, "pooled", preferred_fraction, paired=False)
-    bound = np.zeros((problem.prompts, problem.responses, problem.responses))
-    for x in range(problem.prompts):
-        kept = problem.p_preferred[x] > 0
-        preferred, nonpreferred = problem.p_preferred[x, kept], problem.p_nonpreferred[x, kept]
-        if (nonpreferred <= 0).any():
-            raise ValueError(f"p_nonpreferred must be positive wherever p_preferred is, got 0 at prompt {x}")
-        fraction, odds = sampling.fraction[x], weight[x] / (1.0 - weight[x])
-        information = fraction / preferred + (1.0 - fraction) * odds**2 / nonpreferred
-        bound[x][np.ix_(kept, kept)] = _tangent_inverse(problem.prompt_probs[x] * information)
-    return bound
+    kept = problem.p_preferred > 0
+    missing = (kept & (problem.p_nonpreferred <= 0)).any(axis=1)
+    if missing.any():
+        raise ValueError(
+            f"p_nonpreferred must be positive wherever p_preferred is, got 0 at prompt {int(np.argmax(missing))}"
+        )
+    preferred, nonpreferred = (np.where(kept, law, 1.0) for law in (problem.p_preferred, problem.p_nonpreferred))
+    fraction, odds = sampling.fraction[:, None], (weight / (1.0 - weight))[:, None]
+    information = fraction / preferred + (1.0 - fraction) * odds**2 / nonpreferred
+    return _tangent_inverse(problem.prompt_probs[:, None] * information, kept)
 
 
 def efficiency(
@@ -285,59 +280,78 @@ def _sampling(
     return _Sampling(fraction, pooled, (each[0], each[1]), laws, renormalised, paired)
 
 
-def _block_covariance(
+def _covariance(
     problem: FiniteProblem,
     method: str,
     sampling: _Sampling,
-    x: int,
     target: FloatArray,
-    kept: FloatArray,
-    alpha: float,
+    alpha: FloatArray,
     generator: str | Generator,
 ) -> FloatArray:
-    """Return the covariance at one prompt, on the responses that the target keeps."""
-    policy = target[kept]
-    u = np.log(policy) - np.log(problem.reference[x, kept])
-    laws = (problem.p_preferred[x, kept], problem.p_nonpreferred[x, kept])
-    if method in ("ddro", "mle") and (alpha * np.exp(u) >= 1.0 - 1e-9).any():
+    """Return the covariances at all prompts, on the responses that the target keeps and 0 elsewhere."""
+    kept = target > 0
+    policy = np.where(kept, target, 1.0)
+    u = np.log(policy) - np.log(np.where(kept, problem.reference, 1.0))
+    on_edge = (kept & (alpha[:, None] * np.exp(u) >= 1.0 - 1e-9)).any(axis=1)
+    if method in ("ddro", "mle") and on_edge.any():
         raise ValueError(
             f"the target of {method} must lie inside its domain alpha p < p_ref for a normal limit, "
-            f"got a response on its edge at prompt {x}"
+            f"got a response on its edge at prompt {int(np.argmax(on_edge))}"
         )
-    parameter = None if method == "sft" else alpha
-    derivatives = [loss_derivatives(method, u, np.full(u.shape, flag), parameter, generator) for flag in (True, False)]
+    laws = [np.where(kept, law, 0.0) for law in (problem.p_preferred, problem.p_nonpreferred)]
+    parameter = None if method == "sft" else np.broadcast_to(alpha[:, None], u.shape)
     shares = (sampling.pooled_fraction, 1.0 - sampling.pooled_fraction)
-    curvature, variance = np.zeros_like(policy), np.zeros((len(policy), len(policy)))
+    curvature, variance = np.zeros_like(policy), np.zeros_like(policy)
     scores, means = [], []
-    for law, part, weight, share, prompts in zip(
-        laws, derivatives, sampling.weights, shares, sampling.prompt_laws, strict=True
+    for law, flag, weight, share, prompts in zip(
+        laws, (True, False), sampling.weights, shares, sampling.prompt_laws, strict=True
     ):
+        part = loss_derivatives(method, u, np.full(u.shape, flag), parameter, generator)
         # risk = share * weight * E_class[...]; the class mean is over share * n examples
-        rate, mass = share * float(weight[x]), float(prompts[x])
-        curvature = curvature + rate * mass * law * (part.second - part.first) / policy**2
-        score = rate * part.first / policy
-        mean = mass * law * score
-        variance += np.diag(mass * law * score**2) / share
-        if sampling.renormalised:
-            variance -= np.outer(mean, mean) / share
-        scores.append(score)
-        means.append(mean)
-    if not sampling.renormalised:
-        variance -= np.outer(means[0] + means[1], means[0] + means[1])
+        rate, mass = share * weight[:, None], prompts[:, None]
+        curvature += rate * mass * law * (part.second - part.first) / policy**2
+        scores.append(rate * part.first / policy)
+        means.append(mass * law * scores[-1])
+        variance += mass * law * scores[-1] ** 2 / share
+    inverse = np.where(kept, 1.0 / np.where(kept, curvature, 1.0), 0.0)
+    # V is the diagonal matrix of the variances less the squares of means, of each class or of both together.
+    if sampling.renormalised:
+        offsets = [mean / np.sqrt(share) for mean, share in zip(means, shares, strict=True)]
+    else:
+        offsets = [means[0] + means[1]]
+    covariance = _sandwich(inverse, variance, offsets)
     if sampling.paired:
         # n/2 pairs: chosen and rejected of one pair are dependent, E[s+ s-^T] - E[s+] E[s-]^T enters twice.
-        mass = float(problem.prompt_probs[x])
-        joint = mass * problem.pair_probs[x][np.ix_(kept, kept)] * np.outer(scores[0], scores[1])
-        cross = joint - np.outer(mass * laws[0] * scores[0], mass * laws[1] * scores[1])
-        variance += 2.0 * (cross + cross.T)
-    inverse = _tangent_inverse(curvature)
-    return np.asarray(inverse @ variance @ inverse)
+        mass = problem.prompt_probs[:, None, None]
+        cross = mass * np.where(kept[:, :, None] & kept[:, None, :], problem.pair_probs, 0.0)
+        cross *= scores[0][:, :, None] * scores[1][:, None, :]
+        chosen, rejected = (mass[:, :, 0] * law * score for law, score in zip(laws, scores, strict=True))
+        cross -= chosen[:, :, None] * rejected[:, None, :]
+        projection = _tangent_inverse(curvature, kept)
+        covariance += 2.0 * projection @ (cross + cross.swapaxes(1, 2)) @ projection
+    return covariance
 
 
-def _tangent_inverse(diagonal: FloatArray) -> FloatArray:
-    """Return the inverse of a diagonal matrix on {v: sum v = 0}: ``H^-1 - H^-1 1 1^T H^-1 / (1^T H^-1 1)``."""
-    inverse = 1.0 / diagonal
-    return np.asarray(np.diag(inverse) - np.outer(inverse, inverse) / inverse.sum())
+def _sandwich(inverse: FloatArray, variance: FloatArray, offsets: list[FloatArray]) -> FloatArray:
+    """Return ``G (diag(variance) - sum m m^T) G`` over the offsets m, with G of `_tangent_inverse`; arrays (P, K).
+
+    With ``d = inverse``, ``s = d / sum d`` and ``a = d^2 variance`` the first part is
+    ``diag(a) - a s^T - s a^T + (sum a) s s^T``, and ``G m = d m - s (d . m)``: no product of matrices is needed.
+    """
+    share = inverse / inverse.sum(axis=1, keepdims=True)
+    spread = inverse**2 * variance
+    half = spread - 0.5 * spread.sum(axis=1, keepdims=True) * share
+    pushed = [inverse * mean for mean in offsets]
+    pushed = [push - share * push.sum(axis=1, keepdims=True) for push in pushed]
+    covariance = -(np.stack([half, share, *pushed], axis=2) @ np.stack([share, half, *pushed], axis=1))
+    np.einsum("xyy->xy", covariance)[...] += spread
+    return np.asarray(covariance)
+
+
+def _tangent_inverse(diagonal: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
+    """Return ``H^-1 - H^-1 1 1^T H^-1 / (1^T H^-1 1)``, the inverses of diagonal H on {v: sum v = 0}; 0 if not kept."""
+    inverse = np.where(kept, 1.0 / np.where(kept, diagonal, 1.0), 0.0)
+    return _sandwich(inverse, np.where(kept, diagonal, 0.0), [])
 
 
 def _half_trace(problem: FiniteProblem, covariance: FloatArray) -> float:
