@@ -79,7 +79,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         kinds = {kind: content[kind] for kind in KINDS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RecursionError, TypeError) as error:
         raise ValueError(f"{path} must be a manifest of figures, got {type(error).__name__}: {error}") from error
     for kind, entries in kinds.items():
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):

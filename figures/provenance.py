@@ -52,5 +52,5 @@ def _read(path: Path) -> dict[str, Any]:
             "sources": versions.pop("sources", None),
             "versions": versions,
         }
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, RecursionError, TypeError) as error:
         raise ValueError(f"{path} must hold the settings of a study, got {type(error).__name__}: {error}") from error

@@ -122,7 +122,7 @@ def _read_figures(output: Path) -> dict[str, dict[str, Any]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["figures"]
         return {name: _read_figure(output, name, entries[name]) for name in FIGURES if name in entries}
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, RecursionError, TypeError, struct.error) as error:
         raise ValueError(f"{path} must describe the figures beside it, got {type(error).__name__}: {error}") from error
 
 

@@ -123,8 +123,9 @@ def _read(results: Path, name: str, columns: Sequence[str], profile: str) -> pd.
     kind, read = ("CSV", pd.read_csv) if name == PUBLISHED else ("Parquet", pd.read_parquet)
     try:
         table = read(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+    except (AttributeError, LookupError, OSError, TypeError, ValueError, pa.ArrowException) as error:
+        # Damaged metadata of pandas raises anything.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path} must be a {kind} table, got {reason}; {_remedy(results, [name], profile)}") from error
     return check_columns(str(path), table, columns)
 

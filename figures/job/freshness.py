@@ -42,7 +42,7 @@ def is_fresh(results: Path, profile: str) -> bool:
     """
     try:
         stamp = json.loads((results / STAMP).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return False
     return bool(stamp == _state(results, profile))
 
