@@ -347,8 +347,8 @@ def _lock(folder: Path, lock: IO[str], mode: int) -> None:
     with _told(folder):
         lock.truncate(0)
         if mode == fcntl.LOCK_EX:  # shards share the other lock, where no one's number stands
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+            # Past the buffer, as what a full disk refuses there is written again, and refused, when the file is closed.
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
 
 
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,19 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         open_store(tmp_path / "file" / "study", SETTINGS),
     ):
         pass
+
+
+def test_a_disk_too_full_for_a_lock_is_told(folder):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        message = f"^results must go to a folder that can be written, got {folder}: File too large$"
+        with pytest.raises(OSError, match=message), open_store(folder, SETTINGS):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with open_store(folder, SETTINGS) as store:
+        assert len(store.parts()) == 2
 
 
 def test_tables_are_complete_when_all_are_there_and_unaltered(folder):
