@@ -5,11 +5,13 @@ values of its eigenvalues (so that directions of negative curvature are left dow
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.log_linear_risks import PairedRisk, Risk, Slopes, UnpairedRisk
+from sim.log_linear_newton import Design, newton_step, some_of
+from sim.log_linear_risks import PairedRisk, Policies, Risk, UnpairedRisk
 from theory import METHODS, Generator, get_generator
 from theory.checks import FloatArray, as_floats, check_alpha, check_choice, check_nonnegative, check_positive
 from theory.losses import BeyondDomain
@@ -25,7 +27,7 @@ _GRADIENT_TOLERANCE = 1e-10  # times the total mass, in whitened coordinates
 _STEP_TOLERANCE = 1e-9  # of the log-ratios, or of the probabilities where limits are accepted
 _NOTHING_TO_GAIN = 1e-12  # decrease of the risk that Newton's step predicts, times the mass
 _SADDLE = 1e-8  # curvature below minus this times the mass is negative
-_NUMBERS_AT_ONCE = 4_000_000  # bounds memory to a few arrays of 32 MB
+_NUMBERS_AT_ONCE = 200_000  # so that a few arrays fit into the cache
 _BARRIERS = (1e-3, 1e-5, 1e-7, 1e-9)  # nonpreferred masses in units of the preferred one
 
 
@@ -155,13 +157,13 @@ def fit_log_linear(
     if theta.shape not in ((phi.shape[2],), (problems, phi.shape[2])):
         raise ValueError(f"start must have shape (d,) or (problems, d) with d = {phi.shape[2]}, got {theta.shape}")
     theta = np.broadcast_to(theta, (problems, phi.shape[2]))
-    q = np.broadcast_to(q, (problems, *phi.shape[:2]))
     whitened, basis = _whiten(phi, q.mean(axis=0))
-    per_problem = phi.shape[0] * phi.shape[1] * max(phi.shape[2], phi.shape[1])
+    space, start = _Space(Design(whitened), np.asfortranarray(q)), theta @ np.linalg.pinv(basis).T
+    per_problem = phi.shape[0] * phi.shape[1] * (phi.shape[1] if isinstance(risk, PairedRisk) else 1)
     size = max(1, _NUMBERS_AT_ONCE // per_problem)
     parts = [
-        _fit_part(risk.rows(rows), _Space(whitened, q[rows]), theta[rows] @ np.linalg.pinv(basis).T, accept_limits)
-        for rows in (slice(i, i + size) for i in range(0, problems, size))
+        _fit_part(risk.rows(rows), space.rows(rows), start[rows], accept_limits)
+        for rows in (np.arange(i, min(i + size, problems)) for i in range(0, problems, size))
     ]
     coordinates, policies, status, norm, iterations = (np.concatenate(values) for values in zip(*parts, strict=True))
     return LogLinearFit(coordinates @ basis.T, policies, status, norm, iterations)
@@ -169,32 +171,36 @@ def fit_log_linear(
 
 @dataclass(frozen=True, eq=False)
 class _Space:
-    """Whitened features (prompts, responses, d) and references (problems, prompts, responses)."""
+    """Whitened features, and references (problems, prompts, responses) or a common one (1, prompts, responses)."""
 
-    features: FloatArray
+    design: Design
     reference: FloatArray
 
     def rows(self, rows: NDArray[np.intp]) -> "_Space":
         """Return the space of some of the problems."""
-        return _Space(self.features, self.reference[rows])
+        return self if len(self.reference) == 1 else _Space(self.design, some_of(self.reference, rows))
 
-    def policies(self, coordinates: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return log-ratios u and policies, (problems, prompts, responses)."""
-        logits = self.logits(coordinates)
-        largest = np.where(self.reference > 0, logits, -np.inf).max(axis=2, keepdims=True)
-        weights = np.where(self.reference > 0, self.reference * np.exp(np.minimum(logits - largest, 0.0)), 0.0)
-        total = weights.sum(axis=2, keepdims=True)
-        return logits - largest - np.log(total), weights / total
+    @cached_property
+    def _full(self) -> bool:
+        """Return whether the reference has mass everywhere."""
+        return bool((self.reference > 0).all())
 
-    def logits(self, coordinates: FloatArray) -> FloatArray:
-        """Return phi.theta, (problems, prompts, responses)."""
-        prompts, responses, dimension = self.features.shape
-        flat = coordinates @ self.features.reshape(prompts * responses, dimension).T
-        return np.asarray(flat.reshape(-1, prompts, responses))
+    def policies(self, logits: FloatArray) -> Policies:
+        """Return the policies ``p_ref exp(logits)``, normalised."""
+        u = logits - self._where_mass(logits, -np.inf).max(axis=2, keepdims=True)
+        ratio = np.exp(u if self._full else np.minimum(u, 0.0))
+        total = (self.reference * ratio).sum(axis=2, keepdims=True)
+        ratio /= total
+        u -= np.log(total)
+        return Policies(u, ratio, self.reference * ratio)
 
     def largest(self, values: FloatArray) -> FloatArray:
         """Return the largest absolute value of each problem where the reference has mass."""
-        return np.asarray(np.where(self.reference > 0, np.abs(values), 0.0).max(axis=(1, 2)))
+        return np.asarray(self._where_mass(np.abs(values), 0.0).max(axis=(1, 2)))
+
+    def _where_mass(self, values: FloatArray, other: float) -> FloatArray:
+        """Return values, and another one where the reference has no mass."""
+        return values if self._full else np.where(self.reference > 0, values, other)
 
 
 _Part = tuple[FloatArray, FloatArray, NDArray[np.str_], FloatArray, NDArray[np.int64]]
@@ -216,7 +222,6 @@ def _whiten(features: FloatArray, reference: FloatArray) -> tuple[FloatArray, Fl
 
 def _fit_part(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) -> _Part:
     """Return coordinates, policies, statuses, gradient norms and steps of problems that fit into memory together."""
-    start = np.where(np.isfinite(_risk_at(risk, space, start))[:, None], start, 0.0)
     part = _descend(risk, space, start, accept_limits)
     if isinstance(risk, UnpairedRisk) and risk.has_edge:
         _finish_at_the_edge(risk, space, part, accept_limits)
@@ -225,7 +230,7 @@ def _fit_part(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool)
 
 def _finish_at_the_edge(risk: UnpairedRisk, space: _Space, part: _Part, accept_limits: bool) -> None:
     """Treat fits that stopped at the edge of the domain: those without a lower bound diverge, others get a barrier."""
-    stuck = np.nonzero((part[2] == "nonconverged") & risk.at_edge(space.policies(part[0])[0]))[0]
+    stuck = np.nonzero((part[2] == "nonconverged") & risk.at_edge(space.policies(space.design.logits(part[0])).u))[0]
     if not stuck.size:
         return
     if not risk.bounded_at_edge:
@@ -240,79 +245,90 @@ def _finish_at_the_edge(risk: UnpairedRisk, space: _Space, part: _Part, accept_l
         whole[stuck] = new
 
 
-def _risk_at(risk: Risk, space: _Space, coordinates: FloatArray) -> FloatArray:
-    """Return the risks at given coordinates, each at its own reference point."""
-    u, policy = space.policies(coordinates)
-    return risk.value(u, risk.reference_point(u, policy))
-
-
 def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) -> _Part:
     """Run Newton's method on all problems until each has converged, run away or failed."""
-    mass, coordinates = risk.total_mass, start.copy()
+    coordinates, at = _start(risk, space, start)
+    mass, policies = risk.total_mass, np.array(at.probabilities, order="F")
     status = np.where(mass > 0, "nonconverged", "error")
     norm, steps = np.where(mass > 0, np.inf, 0.0), np.zeros(len(mass), dtype=np.int64)
-    active = np.nonzero(mass > 0)[0]
+    some, place, active, going = risk, space, np.arange(len(mass)), mass > 0
     for _ in range(_MAX_STEPS):
+        if not going.all():
+            rows = np.nonzero(going)[0]
+            some, place, at, active = some.rows(rows), place.rows(rows), at.rows(rows), active[rows]
         if not active.size:
             break
-        some, place, here = risk.rows(active), space.rows(active), coordinates[active]
-        u, policy = place.policies(here)
-        point = some.reference_point(u, policy)
-        slopes = some.slopes(u, policy, place.features, point)
-        step, descent, lowest = _newton_step(slopes)
-        change = place.logits(step)
-        change -= (policy * change).sum(axis=2, keepdims=True)
+        point = some.reference_point(at)
+        slopes = some.slopes(at, place.design, point)
+        step, descent, lowest = newton_step(slopes, mass[active])
+        change = place.design.logits(step)
+        change -= (at.probabilities * change).sum(axis=2, keepdims=True)
+        distance, length = some.scale * place.largest(at.u), place.largest(change)
         norm[active] = np.abs(slopes.gradient).max(axis=1, initial=0.0) / mass[active]
         flat = norm[active] <= _GRADIENT_TOLERANCE + np.sqrt(step.shape[1]) * slopes.noise / mass[active]
-        moved = place.largest(policy * change if accept_limits else change)
+        moved = place.largest(at.probabilities * change) if accept_limits else length
         saddle = lowest < -_SADDLE * some.scale**2 * mass[active] - slopes.noise
         settled = flat & (moved <= _STEP_TOLERANCE) & ~saddle
         last = accept_limits & (-descent <= _NOTHING_TO_GAIN * mass[active]) & ~saddle
-        gone = np.zeros_like(settled) if accept_limits else some.scale * place.largest(u) > _FARTHEST
+        gone = np.zeros_like(settled) if accept_limits else distance > _FARTHEST
         status[active[settled | last]], status[active[gone & ~settled]] = "ok", "diverged"
-        # Responses whose losses have long become constant may go as far as they like.
-        near = np.where(some.scale * u > -_FARTHEST, some.scale * change, 0.0)
-        shorten = _LONGEST_STEP / np.maximum(place.largest(near), _LONGEST_STEP)
-        reach = shorten * some.room(u, shorten[:, None, None] * change)
-        factor = reach * _line_search(some, place, here, reach[:, None] * step, reach * descent, point)
-        rest = ~settled & ~gone & ~some.at_edge(u)
-        coordinates[active[rest]] += (factor[:, None] * step)[rest]
-        steps[active[rest]] += 1
-        active = active[rest & ~last & (factor > 0)]
-    return coordinates, space.policies(coordinates)[1], status, norm, steps
+        rest = ~settled & ~gone & ~some.at_edge(at.u)
+        if not rest.all():
+            rows = np.nonzero(settled & (not accept_limits))[0]  # with limits a last step may be a long way
+            coordinates[active[rows]] += step[rows]
+            _put(policies, active[rows], some_of(at.probabilities, rows) * (1.0 + some_of(change, rows)))
+            rows = np.nonzero(rest)[0]
+            some, place, at, active = some.rows(rows), place.rows(rows), at.rows(rows), active[rows]
+            step, descent, last, point, distance, length = (
+                values[rows] for values in (step, descent, last, point, distance, length)
+            )
+            change = some_of(change, rows)
+        if (distance > _FARTHEST).any():
+            # Responses whose losses have long become constant may go as far as they like.
+            length = place.largest(np.where(some.scale * at.u > -_FARTHEST, change, 0.0))
+        reach = np.minimum(_LONGEST_STEP / np.maximum(some.scale * length, _LONGEST_STEP), some.room(at.u, change))
+        factor, at = _line_search(some, place, at, reach[:, None, None] * change, reach * descent, point)
+        coordinates[active] += (factor * reach)[:, None] * step
+        steps[active] += 1
+        _put(policies, active, at.probabilities)
+        going = ~last & (factor > 0)
+    return coordinates, policies, status, norm, steps
 
 
-def _newton_step(slopes: Slopes) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return ``-|H|^-1 g``, its slope and the lowest eigenvalue of H, -inf where derivatives overflow."""
-    usable = np.isfinite(slopes.hessian).all(axis=(1, 2)) & np.isfinite(slopes.gradient).all(axis=1)
-    gradient = np.where(usable[:, None], slopes.gradient, 0.0)
-    values, vectors = np.linalg.eigh(np.where(usable[:, None, None], slopes.hessian, np.eye(gradient.shape[1])))
-    along = np.matmul(gradient[:, None, :], vectors)[:, 0]
-    along = np.where(np.abs(along) > slopes.noise[:, None], along, 0.0)  # rounding is no direction
-    size = np.abs(values)
-    size = np.maximum(size, np.maximum(1e-14 * size.max(axis=1, keepdims=True, initial=0.0), np.finfo(float).tiny))
-    step = -np.matmul(vectors, (along / size)[:, :, None])[:, :, 0]
-    lowest = np.where(usable, values.min(axis=1, initial=np.inf), -np.inf)
-    return step, (gradient * step).sum(axis=1), lowest
+def _start(risk: Risk, space: _Space, start: FloatArray) -> tuple[FloatArray, Policies]:
+    """Return first coordinates and policies: 0, the reference, where the risk at `start` is infinite."""
+    at = space.policies(space.design.logits(start))
+    finite = np.isfinite(risk.value(at, risk.reference_point(at)))
+    if finite.all():
+        return start.copy(), at
+    start = np.where(finite[:, None], start, 0.0)
+    return start, space.policies(space.design.logits(start))
+
+
+def _put(whole: FloatArray, rows: NDArray[np.intp], values: FloatArray) -> None:
+    """Write some problems of an array whose problems are innermost in memory."""
+    whole.T[..., rows] = values.T
 
 
 def _line_search(
-    risk: Risk, space: _Space, coordinates: FloatArray, step: FloatArray, slope: FloatArray, point: FloatArray
-) -> FloatArray:
-    """Return the largest factors 1, 1/2, 1/4 ... with sufficient decrease (Armijo), 0 where there is none."""
-    value = risk.value(space.policies(coordinates)[0], point)
+    risk: Risk, space: _Space, at: Policies, change: FloatArray, slope: FloatArray, point: FloatArray
+) -> tuple[FloatArray, Policies]:
+    """Return the largest factors 1, 1/2, 1/4 ... with sufficient decrease (Armijo), or 0, and the policies there."""
+    value = risk.value(at, point)
     slack = 1e-14 * (risk.total_mass + np.abs(value))  # rounding of a sum: near the minimum the risk is flat to it
-    factor, pending = np.ones(len(step)), np.arange(len(step))
+    factor, reached = np.ones(len(slope)), space.policies(at.u + change)
+    pending = np.nonzero(~(risk.value(reached, point) <= value + _SUFFICIENT * slope + slack))[0]
+    if not pending.size:
+        return factor, reached
     for _ in range(_MAX_HALVINGS):
-        u, _ = space.rows(pending).policies(coordinates[pending] + factor[pending, None] * step[pending])
-        reached = risk.rows(pending).value(u, point[pending])
-        enough = value[pending] + _SUFFICIENT * factor[pending] * slope[pending] + slack[pending]
-        pending = pending[~(reached <= enough)]
+        factor[pending] *= 0.5
+        nearer = some_of(at.u, pending) + factor[pending, None, None] * some_of(change, pending)
+        here = risk.rows(pending).value(space.rows(pending).policies(nearer), point[pending])
+        pending = pending[~(here <= value[pending] + _SUFFICIENT * factor[pending] * slope[pending] + slack[pending])]
         if not pending.size:
             break
-        factor[pending] *= 0.5
     factor[pending] = 0.0
-    return factor
+    return factor, space.policies(at.u + factor[:, None, None] * change)
 
 
 def _check(
@@ -359,9 +375,9 @@ def _check(
         seen = masses[0] + masses[1]
         risk = UnpairedRisk(
             method,
-            masses[0],
-            masses[1],
-            _each_prompt("alpha", check_alpha(0.5 if alpha is None else alpha), masses[0]),
+            np.asfortranarray(masses[0]),
+            np.asfortranarray(masses[1]),
+            _each_prompt("alpha", check_alpha(0.5 if alpha is None else alpha), masses[0])[:, :, None],
             get_generator(generator),
             strength,
             beyond_domain,
@@ -369,7 +385,7 @@ def _check(
                 "prompt_probs",
                 check_nonnegative("prompt_probs", 1.0 if prompt_probs is None else prompt_probs),
                 masses[0],
-            )[:, :, 0],
+            ),
         )
     if ((seen > 0) & (q <= 0)).any():
         raise ValueError("masses must lie where the reference has mass, got mass at a response without any")
@@ -391,8 +407,8 @@ def _masses(method: str, shape: tuple[int, ...], given: dict[str, ArrayLike | No
 
 
 def _each_prompt(name: str, values: FloatArray, masses: FloatArray) -> FloatArray:
-    """Return values that are one number, (prompts,) or (problems, prompts) in the shape of the masses."""
+    """Return values that are one number, (prompts,) or (problems, prompts) for each problem and prompt."""
     problems, prompts, _ = masses.shape
     if values.shape not in ((), (prompts,), (problems, prompts)):
         raise ValueError(f"{name} must be one number, (prompts,) or (problems, prompts), got shape {values.shape}")
-    return np.broadcast_to(np.broadcast_to(values, (problems, prompts))[:, :, None], masses.shape)
+    return np.broadcast_to(values, (problems, prompts))

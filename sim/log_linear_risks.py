@@ -2,17 +2,19 @@
 
 With ``u = phi.theta - log sum_y p_ref exp(phi.theta)`` the derivatives of u are the centred features
 ``c = phi - E_theta[phi]``, and the second ones ``-Cov_theta(phi)`` at all responses of a prompt. A risk
-``sum_xy l_xy(u_xy)`` has therefore the gradient ``sum l' c`` and the Hessian
-``sum_xy (l''_xy - p_xy sum_y l'_xy) c c^T``. Margins between two responses of a prompt are linear in theta.
+``sum_xy l_xy(u_xy)`` has therefore the gradient ``sum l' c = sum_xy (l'_xy - p_xy sum_y l'_xy) phi_xy`` and the
+Hessian ``sum_xy (l''_xy - p_xy sum_y l'_xy) c c^T``. Margins between two responses of a prompt are linear in theta.
 Derived here.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.log_linear_newton import Design, PairedCurvature, Slopes, UnpairedCurvature, some_of
 from theory import (
     Generator,
     ddro_losses,
@@ -28,22 +30,31 @@ from theory import (
 from theory.checks import FloatArray
 from theory.losses import BeyondDomain
 
-__all__ = ["PairedRisk", "Risk", "Slopes", "UnpairedRisk"]
+__all__ = ["PairedRisk", "Policies", "Risk", "UnpairedRisk"]
 
 _EPS = float(np.finfo(float).eps)
 
 
-@dataclass(frozen=True)
-class Slopes:
-    """Gradients (problems, d), Hessians (problems, d, d) and the rounding error of the gradients (problems,)."""
+@dataclass(frozen=True, eq=False)
+class Policies:
+    """Log-ratios u, ratios e^u and probabilities, (problems, prompts, responses)."""
 
-    gradient: FloatArray
-    hessian: FloatArray
-    noise: FloatArray
+    u: FloatArray
+    ratio: FloatArray
+    probabilities: FloatArray
+
+    @cached_property
+    def softplus(self) -> FloatArray:
+        """Return ``log(1 + e^u)``."""
+        return np.log(1.0 + self.ratio)  # within eps, also for small ratios
+
+    def rows(self, rows: NDArray[np.intp]) -> "Policies":
+        """Return the policies of some of the problems."""
+        return Policies(some_of(self.u, rows), some_of(self.ratio, rows), some_of(self.probabilities, rows))
 
 
 class Risk(Protocol):
-    """What the Newton iteration needs of a risk; u and policies have shape (problems, prompts, responses)."""
+    """What the Newton iteration needs of a risk; arrays have shape (problems, prompts, responses)."""
 
     @property
     def total_mass(self) -> FloatArray:
@@ -53,10 +64,10 @@ class Risk(Protocol):
     def scale(self) -> float:
         """Return the factor of u inside the loss: log-ratios are large when they are large against its inverse."""
 
-    def rows(self, rows: NDArray[np.intp] | slice) -> Self:
+    def rows(self, rows: NDArray[np.intp]) -> Self:
         """Return the risk of some of the problems."""
 
-    def reference_point(self, u: FloatArray, policy: FloatArray) -> FloatArray:
+    def reference_point(self, at: Policies) -> FloatArray:
         """Return the constant that the loss detaches, (problems,)."""
 
     def at_edge(self, u: FloatArray) -> NDArray[np.bool_]:
@@ -65,18 +76,19 @@ class Risk(Protocol):
     def room(self, u: FloatArray, change: FloatArray) -> FloatArray:
         """Return the largest factor of a step that changes u by `change` and stays inside the domain, (problems,)."""
 
-    def value(self, u: FloatArray, point: FloatArray) -> FloatArray:
+    def value(self, at: Policies, point: FloatArray) -> FloatArray:
         """Return the risk of each problem, (problems,); +inf beyond a domain."""
 
-    def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
-        """Return gradients and Hessians in the coordinates of `features` (prompts, responses, d)."""
+    def slopes(self, at: Policies, design: Design, point: FloatArray) -> Slopes:
+        """Return gradients and Hessians in the coordinates of the features of `design`."""
 
 
 @dataclass(frozen=True, eq=False)
 class UnpairedRisk:
     """``sum_xy B l+(u) + D l-(u)`` with class-weighted masses B and D, (problems, prompts, responses).
 
-    `alpha` has the shape of the masses; `prompt_probs` (problems, prompts) weighs the prompts in kto's reference point.
+    `alpha` has shape (problems, prompts, 1); `prompt_probs` (problems, prompts) weighs the prompts in kto's reference
+    point.
     """
 
     method: str
@@ -99,13 +111,13 @@ class UnpairedRisk:
         """Return beta for kto, else 1."""
         return self.beta if self.method == "kto" else 1.0
 
-    def rows(self, rows: NDArray[np.intp] | slice) -> Self:
+    def rows(self, rows: NDArray[np.intp]) -> Self:
         """Return the risk of some of the problems."""
         return replace(
             self,
-            preferred=self.preferred[rows],
-            nonpreferred=self.nonpreferred[rows],
-            alpha=self.alpha[rows],
+            preferred=some_of(self.preferred, rows),
+            nonpreferred=some_of(self.nonpreferred, rows),
+            alpha=some_of(self.alpha, rows),
             prompt_probs=self.prompt_probs[rows],
         )
 
@@ -143,14 +155,18 @@ class UnpairedRisk:
         """Return responses of the preferred class alone: nothing holds them back from the edge."""
         return (self.preferred > 0) & (self.nonpreferred <= 0)
 
-    def reference_point(self, u: FloatArray, policy: FloatArray) -> FloatArray:
+    def reference_point(self, at: Policies) -> FloatArray:
         """Return ``E_x KL(policy || reference)`` for kto, else 0."""
         if self.method != "kto":
-            return np.zeros(len(u))
-        return np.asarray((self.prompt_probs * (policy * u).sum(axis=2)).sum(axis=1))
+            return np.zeros(len(at.u))
+        return np.asarray((self.prompt_probs * (at.probabilities * at.u).sum(axis=2)).sum(axis=1))
 
-    def value(self, u: FloatArray, point: FloatArray) -> FloatArray:
+    def value(self, at: Policies, point: FloatArray) -> FloatArray:
         """Return the risk of each problem; cells without mass do not count, whatever their loss."""
+        u = at.u
+        if self._logistic:
+            total = (self._curved * at.softplus - self.preferred * u).sum(axis=(1, 2))
+            return np.where(np.isnan(total), np.inf, total)
         kl = np.broadcast_to(point[:, None, None], u.shape)
         total = np.zeros(len(u))
         for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
@@ -159,44 +175,71 @@ class UnpairedRisk:
                 total += np.where(mass > 0, mass * losses, 0.0).sum(axis=(1, 2))
         return np.where(np.isnan(total), np.inf, total)
 
-    def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
-        """Return gradients and Hessians through `theory.loss_derivatives`."""
+    def slopes(self, at: Policies, design: Design, point: FloatArray) -> Slopes:
+        """Return gradients and Hessians."""
+        policy = at.probabilities
         with np.errstate(over="ignore", invalid="ignore"):  # derivatives may overflow; the fit then stops
-            first, second = np.zeros_like(u), np.zeros_like(u)
-            kl = np.broadcast_to(point[:, None, None], u.shape)
-            for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
-                derivatives = loss_derivatives(
-                    self.method,
-                    u,
-                    np.full(u.shape, flag),
-                    self.alpha,
-                    self.generator,
-                    beyond_domain=self.beyond_domain,
-                    beta=self.beta,
-                    kl=kl,
-                )
-                first += np.where(mass > 0, mass * derivatives.first, 0.0)
-                second += np.where(mass > 0, mass * derivatives.second, 0.0)
+            first, second = (
+                self._derivatives_of_logistic(at.ratio) if self._logistic else self._derivatives(at.u, point)
+            )
             pull = first.sum(axis=2, keepdims=True)
-            weights = second - pull * policy
-            problems, dimension = len(u), features.shape[2]
-            means = np.matmul(policy.swapaxes(0, 1), features).swapaxes(0, 1)
-            centred = (features - means[:, :, None, :]).reshape(problems, u[0].size, dimension)
-            gradient = np.matmul(first.reshape(problems, 1, -1), centred)[:, 0]
-            hessian = np.matmul((centred * weights.reshape(problems, -1, 1)).swapaxes(1, 2), centred)
+            pulled = pull * policy
             # u carries rounding errors of eps (1 + |u|), which the second derivatives pass on.
-            blurred = np.abs(first) + (np.abs(second) + np.abs(pull) * policy) * (1.0 + np.abs(u))
-            return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
+            blurred = np.abs(first) + (np.abs(second) + np.abs(pulled)) * (1.0 + np.abs(at.u))
+            curvature = UnpairedCurvature(design, second - pulled, policy)
+            return Slopes(design.adjoint(first - pulled), curvature, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
+
+    @property
+    def _logistic(self) -> bool:
+        """Return whether the losses are those of logistic rdro, whose derivatives need no more than the ratio."""
+        return self.method == "rdro" and self.generator.name == "logistic"
+
+    @cached_property
+    def _mixture(self) -> FloatArray:
+        """Return ``alpha B + (1 - alpha) D``."""
+        return self.alpha * self.preferred + (1.0 - self.alpha) * self.nonpreferred
+
+    @cached_property
+    def _curved(self) -> FloatArray:
+        """Return the factor of ``log(1 + r)`` in the risk of logistic rdro, beside a term linear in u."""
+        return self._mixture + self.preferred
+
+    def _derivatives_of_logistic(self, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the derivatives of ``(alpha B + (1 - alpha) D) log(1 + r) + B log(1 + 1/r)``."""
+        weight = 1.0 / (1.0 + ratio)
+        sigmoid = ratio * weight
+        first = self._mixture * sigmoid - self.preferred * weight
+        return first, self._curved * (sigmoid * weight)
+
+    def _derivatives(self, u: FloatArray, point: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return first and second derivatives of the risk in u, through `theory.loss_derivatives`."""
+        first, second = np.zeros_like(u), np.zeros_like(u)
+        kl = np.broadcast_to(point[:, None, None], u.shape)
+        for flag, mass in ((True, self.preferred), (False, self.nonpreferred)):
+            derivatives = loss_derivatives(
+                self.method,
+                u,
+                np.full(u.shape, flag),
+                np.broadcast_to(self.alpha, u.shape),
+                self.generator,
+                beyond_domain=self.beyond_domain,
+                beta=self.beta,
+                kl=kl,
+            )
+            first += np.where(mass > 0, mass * derivatives.first, 0.0)
+            second += np.where(mass > 0, mass * derivatives.second, 0.0)
+        return first, second
 
     def _losses(self, u: FloatArray, preferred: NDArray[np.bool_], kl: FloatArray) -> FloatArray:
         """Return the losses of one class at every cell."""
+        alpha = np.broadcast_to(self.alpha, u.shape)
         match self.method:
             case "rdro":
-                losses = rdro_losses(u, preferred, self.alpha, self.generator)
+                losses = rdro_losses(u, preferred, alpha, self.generator)
             case "ddro":
-                losses = ddro_losses(u, preferred, self.alpha, self.generator, self.beyond_domain)
+                losses = ddro_losses(u, preferred, alpha, self.generator, self.beyond_domain)
             case "mle":
-                losses = mle_losses(u, preferred, self.alpha)
+                losses = mle_losses(u, preferred, alpha)
             case "kto":
                 losses = kto_losses(u, preferred, self.beta, kl)
             case _:
@@ -222,13 +265,13 @@ class PairedRisk:
         """Return beta for dpo; the loss of ipo is quadratic, so that no log-ratio is too large for it."""
         return self.beta if self.method == "dpo" else 0.0
 
-    def rows(self, rows: NDArray[np.intp] | slice) -> Self:
+    def rows(self, rows: NDArray[np.intp]) -> Self:
         """Return the risk of some of the problems."""
         return replace(self, pairs=self.pairs[rows])
 
-    def reference_point(self, u: FloatArray, policy: FloatArray) -> FloatArray:
+    def reference_point(self, at: Policies) -> FloatArray:
         """Return 0: nothing is detached."""
-        return np.zeros(len(u))
+        return np.zeros(len(at.u))
 
     def at_edge(self, u: FloatArray) -> NDArray[np.bool_]:
         """Return False: the losses are finite everywhere."""
@@ -238,21 +281,17 @@ class PairedRisk:
         """Return 1: the losses are finite everywhere."""
         return np.ones(len(u))
 
-    def value(self, u: FloatArray, point: FloatArray) -> FloatArray:
+    def value(self, at: Policies, point: FloatArray) -> FloatArray:
         """Return the risk of each problem."""
-        chosen, rejected = (np.broadcast_to(v, self.pairs.shape) for v in (u[..., :, None], u[..., None, :]))
+        chosen, rejected = (np.broadcast_to(v, self.pairs.shape) for v in (at.u[..., :, None], at.u[..., None, :]))
         losses = (dpo_losses if self.method == "dpo" else ipo_losses)(chosen, rejected, self.beta)
         return np.asarray((self.pairs * losses).sum(axis=(1, 2, 3)))
 
-    def slopes(self, u: FloatArray, policy: FloatArray, features: FloatArray, point: FloatArray) -> Slopes:
-        """Return gradients and Hessians: Laplacians of the curvatures between the features."""
-        derivatives = pair_loss_derivatives(self.method, u[..., :, None] - u[..., None, :], self.beta)
+    def slopes(self, at: Policies, design: Design, point: FloatArray) -> Slopes:
+        """Return gradients and Hessians."""
+        derivatives = pair_loss_derivatives(self.method, at.u[..., :, None] - at.u[..., None, :], self.beta)
         first, second = self.pairs * derivatives.first, self.pairs * derivatives.second
-        problems, (_, responses, dimension) = len(u), features.shape
-        flat = features.reshape(u[0].size, dimension)
-        gradient = (first.sum(axis=3) - first.sum(axis=2)).reshape(problems, -1) @ flat
         links = second + second.swapaxes(2, 3)
-        laplacian = links.sum(axis=3)[..., None] * np.eye(responses) - links
-        hessian = np.matmul(flat.T, np.matmul(laplacian, features).reshape(problems, u[0].size, dimension))
-        blurred = np.abs(first).sum(axis=(2, 3)) + (links.sum(axis=3) * (1.0 + np.abs(u))).sum(axis=2)
-        return Slopes(gradient, hessian, 16.0 * _EPS * blurred.sum(axis=1))
+        blurred = np.abs(first).sum(axis=(2, 3)) + (links.sum(axis=3) * (1.0 + np.abs(at.u))).sum(axis=2)
+        gradient = design.adjoint(np.asfortranarray(first.sum(axis=3) - first.sum(axis=2)))
+        return Slopes(gradient, PairedCurvature(design, links), 16.0 * _EPS * blurred.sum(axis=1))
