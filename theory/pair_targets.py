@@ -6,16 +6,45 @@ from numpy.typing import NDArray
 from theory.bradley_terry_fit import fit_bradley_terry, win_chains
 from theory.checks import FloatArray
 
-__all__ = ["dpo_log_ratios", "ipo_log_ratios", "ipo_policies", "policies_from_log_ratios", "policy_from_log_ratios"]
+__all__ = [
+    "dpo_log_ratios",
+    "independent_dpo_log_ratios",
+    "independent_ipo_log_ratios",
+    "ipo_log_ratios",
+    "ipo_policies",
+    "policies_from_log_ratios",
+    "policy_from_log_ratios",
+]
 
 
 def dpo_log_ratios(pairs: FloatArray, beta: float) -> FloatArray:
     """Return log-ratios u, up to a constant, that minimise ``sum_ij pairs_ij softplus(-beta (u_i - u_j))``.
 
-    ``beta u`` are the Bradley-Terry scores of the pair law; for independent pairs they are ``log(p+/p-)``.
+    ``beta u`` are the Bradley-Terry scores of the pair law.
     Raises ValueError where no finite minimiser exists (no chain of wins between two responses; Ford 1957).
     """
     return np.asarray(fit_bradley_terry(pairs).scores / beta)
+
+
+def independent_dpo_log_ratios(preferred: FloatArray, nonpreferred: FloatArray, beta: float) -> FloatArray:
+    """Return the log-ratios of `dpo_log_ratios` for independent pairs of the laws p+ and p-, arrays (tables, K).
+
+    ``u = log(p+/p-) / beta``, since ``p+_i p-_j / (p+_i p-_j + p+_j p-_i) = sigmoid(beta (u_i - u_j))`` for every pair;
+    0 where a law vanishes.
+    """
+    both = (preferred > 0) & (nonpreferred > 0)
+    return np.asarray((np.log(np.where(both, preferred, 1.0)) - np.log(np.where(both, nonpreferred, 1.0))) / beta)
+
+
+def independent_ipo_log_ratios(preferred: FloatArray, nonpreferred: FloatArray, beta: float) -> FloatArray:
+    """Return the log-ratios of `ipo_log_ratios` for independent pairs of the laws p+ and p-, arrays (tables, K).
+
+    ``u = w / (2 beta sum p+ w)`` with ``w = p+/(p+ + p-)``: the derivative in ``u_i``,
+    ``p+_i (u_i - E_{p-} u - 1/(2 beta)) + p-_i (u_i - E_{p+} u + 1/(2 beta))``, vanishes there (derived here).
+    """
+    total = preferred + nonpreferred
+    share = preferred / np.where(total > 0, total, 1.0)
+    return np.asarray(share / (2.0 * beta * (preferred * share).sum(axis=1, keepdims=True)))
 
 
 def ipo_log_ratios(pairs: FloatArray, beta: float) -> FloatArray:

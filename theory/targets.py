@@ -9,7 +9,13 @@ from theory.bregman import Generator, get_generator
 from theory.checks import FloatArray, check_alpha, check_choice, check_positive, check_probabilities, check_same_shape
 from theory.kto_target import kto_policy
 from theory.losses import ddro_losses, dpo_losses, ipo_losses, kto_losses, mle_losses, rdro_losses, sft_losses
-from theory.pair_targets import dpo_log_ratios, ipo_log_ratios, policy_from_log_ratios
+from theory.pair_targets import (
+    dpo_log_ratios,
+    independent_dpo_log_ratios,
+    independent_ipo_log_ratios,
+    ipo_log_ratios,
+    policies_from_log_ratios,
+)
 from theory.problems import FiniteProblem
 from theory.simplex import minimise_over_simplex
 from theory.weighting import Weighting, class_weights
@@ -299,20 +305,21 @@ def _mean(mass: FloatArray, losses: FloatArray) -> FloatArray:
 
 
 def _pair_target(problem: FiniteProblem, method: str, beta: float) -> FloatArray:
-    """Return the dpo or ipo target, prompt by prompt."""
-    policies = []
-    for x in range(problem.prompts):
-        seen = problem.mixture[x] > 0
-        policy = problem.reference[x].copy()
-        if seen.sum() > 1:
-            pairs = problem.pair_probs[x][np.ix_(seen, seen)]
+    """Return the dpo or ipo target."""
+    laws, seen = (problem.p_preferred, problem.p_nonpreferred), problem.mixture > 0
+    determined = method == "ipo" or all((law[seen] > 0).all() for law in laws)
+    if problem.explicit_pair_probs is None and determined:
+        u = (independent_dpo_log_ratios if method == "dpo" else independent_ipo_log_ratios)(*laws, beta)
+    else:
+        u = np.zeros_like(problem.reference)
+        pair_probs = problem.pair_probs
+        for x in np.nonzero(seen.sum(axis=1) > 1)[0]:
+            pairs = pair_probs[x][np.ix_(seen[x], seen[x])]
             try:
-                u = dpo_log_ratios(pairs, beta) if method == "dpo" else ipo_log_ratios(pairs, beta)
+                u[x, seen[x]] = dpo_log_ratios(pairs, beta) if method == "dpo" else ipo_log_ratios(pairs, beta)
             except ValueError as error:
                 raise NoTargetError(f"the {method} target does not exist at prompt {x}: {error}") from error
-            policy = policy_from_log_ratios(u, policy, seen)
-        policies.append(policy)
-    return np.stack(policies)
+    return policies_from_log_ratios(u, problem.reference, seen)
 
 
 def _ratio_target(problem: FiniteProblem, method: str, options: _Options) -> FloatArray:

@@ -10,6 +10,8 @@ from tests.strategies import EPS, laws
 from theory.divergences import kl_divergence
 from theory.pair_targets import (
     dpo_log_ratios,
+    independent_dpo_log_ratios,
+    independent_ipo_log_ratios,
     ipo_log_ratios,
     ipo_policies,
     policies_from_log_ratios,
@@ -39,6 +41,23 @@ def test_ipo_log_ratios_solve_the_normal_equations(pairs, beta):
     # A linear system whose condition number is at most 3 / min(pairs) = 3 * 9 exp(4).
     np.testing.assert_allclose(residual.sum(axis=1), residual.sum(axis=0), atol=1e-12 * (1 + 1 / beta))
     assert abs(u.sum()) <= 1e-10 * (1 + np.abs(u).max())
+
+
+@given(laws(), laws(), BETAS)
+def test_closed_forms_for_independent_pairs_are_the_fits_to_their_law(preferred, nonpreferred, beta):
+    pairs = np.outer(preferred, nonpreferred)
+    for closed, fitted in (
+        (independent_dpo_log_ratios, dpo_log_ratios),
+        (independent_ipo_log_ratios, ipo_log_ratios),
+    ):
+        u = closed(preferred[None], nonpreferred[None], beta)[0]
+        np.testing.assert_allclose(u - u.mean(), fitted(pairs, beta), atol=1e-11 / beta)
+
+
+def test_closed_form_of_ipo_holds_where_a_law_vanishes():
+    preferred, nonpreferred = np.array([0.7, 0.3, 0.0]), np.array([0.0, 0.2, 0.8])
+    u = independent_ipo_log_ratios(preferred[None], nonpreferred[None], 0.5)[0]
+    np.testing.assert_allclose(u - u.mean(), ipo_log_ratios(np.outer(preferred, nonpreferred), 0.5), atol=1e-14)
 
 
 @given(pair_laws())
