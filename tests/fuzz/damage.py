@@ -4,6 +4,7 @@ A recipe is a short list of edits that can be made to any bytes, so that one dra
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
 from hypothesis import strategies as st
 
@@ -121,6 +122,15 @@ def damage(content: bytes, recipe: list[tuple[str, int, int, bytes]]) -> bytes:
     for kind, first, second, token in recipe:
         content = _EDITS[kind](content, first, second, token)
     return content
+
+
+def damaged(contents: Iterable[bytes], recipe: list[tuple[str, int, int, bytes]], places: int = 1) -> Iterator[bytes]:
+    """Yield each file damaged by a recipe: as it says, and with its edits made at other places."""
+    for content in contents:
+        for i in range(places):
+            yield damage(
+                content, [(kind, first + 7919 * i, second + i, token) for kind, first, second, token in recipe]
+            )
 
 
 def _insert(content: bytes, first: int, second: int, token: bytes) -> bytes:

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from lm.data.formats import canonical_rows
 from lm.data.sources import load_rows
-from tests.fuzz.damage import damage, recipes, survives
+from tests.fuzz.damage import damaged, recipes, survives
 
 _MESSAGES = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
 _ROWS = {
@@ -48,20 +48,20 @@ def read(path, content):
 
 @given(recipe=recipes())
 def test_json_lines(folder, recipe):
-    for line in _LINES:
-        read(folder / "rows.jsonl", damage(line + _LINES[0], recipe))
+    for content in damaged([line + _LINES[0] for line in _LINES], recipe, places=8):
+        read(folder / "rows.jsonl", content)
 
 
 @given(recipe=recipes())
 def test_json_lists(folder, recipe):
-    for rows in _LISTS:
-        read(folder / "rows.json", damage(rows, recipe))
+    for content in damaged(_LISTS, recipe, places=8):
+        read(folder / "rows.json", content)
 
 
 @given(recipe=recipes())
 def test_csv(folder, recipe):
-    for rows in _CSV:
-        read(folder / "rows.csv", damage(rows, recipe))
+    for content in damaged(_CSV, recipe, places=8):
+        read(folder / "rows.csv", content)
 
 
 def _parquet_bytes(rows):
@@ -75,8 +75,8 @@ _PARQUET = [_parquet_bytes([_ROWS[name]]) for name in ("labelled", "conversation
 
 @given(recipe=recipes())
 def test_parquet_bytes(folder, recipe):
-    for rows in _PARQUET:
-        read(folder / "rows.parquet", damage(rows, recipe))
+    for content in damaged(_PARQUET, recipe):
+        read(folder / "rows.parquet", content)
 
 
 _COLUMNS = ("prompt", "completion", "label", "chosen", "rejected", "messages", "prompt_ids", "completion_ids")

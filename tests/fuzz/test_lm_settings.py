@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm.options import load_settings, ratio_arguments, save_settings
-from tests.fuzz.damage import damage, recipes, survives
+from lm.options import load_settings, ratio_arguments
+from tests.fuzz.damage import damaged, recipes, survives
 
 _FILES = (
     b"model: tiny-qwen2  # a comment\ntrain_data: ${config_folder}/rows.jsonl\nalpha: 0.4\nlearning_rate: 3.0e-4\n",
@@ -23,12 +23,9 @@ def folder(tmp_path_factory):
 @given(recipe=recipes())
 def test_file(folder, recipe):
     path = folder / "config.yaml"
-    for file in _FILES:
-        path.write_bytes(damage(file, recipe))
-        settings = survives(load_settings, path)
-        if settings is not None:
-            save_settings(settings, folder / "saved.yaml")
-            assert load_settings(folder / "saved.yaml") == settings
+    for content in damaged(_FILES, recipe):
+        path.write_bytes(content)
+        survives(load_settings, path)
 
 
 _NAMES = (

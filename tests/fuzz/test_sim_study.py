@@ -10,7 +10,7 @@ from sim.commands.results import open_results
 from sim.engine.study import load_study
 from sim.engine.study_checks import check_study
 from sim.real_data import observed_counts
-from tests.fuzz.damage import damage, recipes, survives
+from tests.fuzz.damage import damage, damaged, recipes, survives
 
 _STUDIES = (
     b"""name = "toy"
@@ -109,8 +109,8 @@ def folder(tmp_path_factory):
 @given(recipe=recipes())
 def test_study(folder, recipe):
     path = folder / "study.toml"
-    for content in _STUDIES:
-        path.write_bytes(damage(content, recipe))
+    for content in damaged(_STUDIES, recipe):
+        path.write_bytes(content)
         study = survives(load_study, path)
         if study is not None:
             survives(check_study, study, "smoke", errors=(TypeError, ValueError))
@@ -119,10 +119,11 @@ def test_study(folder, recipe):
 @given(recipe=recipes())
 def test_experiment(folder, recipe):
     path = folder / "experiment.toml"
-    path.write_bytes(damage(_EXPERIMENT, recipe))
-    experiment = survives(load_experiment, path)
-    if experiment is not None:
-        survives(experiment.runs, "smoke", errors=(ValueError,))
+    for content in damaged([_EXPERIMENT], recipe, places=2):
+        path.write_bytes(content)
+        experiment = survives(load_experiment, path)
+        if experiment is not None:
+            survives(experiment.runs, "smoke", errors=(ValueError,))
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +150,8 @@ _COMPARISONS = (
 @given(recipe=recipes())
 def test_comparisons(folder, recipe):
     path = folder / "comparisons.csv"
-    for content in _COMPARISONS:
-        path.write_bytes(damage(content, recipe))
+    for content in damaged(_COMPARISONS, recipe, places=8):
+        path.write_bytes(content)
         counts = survives(observed_counts, str(path))
         assert counts is None or 0 < counts.total <= 2**53
         survives(observed_counts, str(path), 2)
