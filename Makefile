@@ -3,13 +3,15 @@ PYTHON ?= python3
 
 VENV := .venv
 BIN := $(VENV)/bin
+MIN := .venv-min
+AUDIT := .venv-audit
 BENCHMARKS := $(wildcard benchmarks/*.py)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help figures paper readme test test-slow lint bench notebooks docs clean
+.PHONY: help figures paper readme test test-slow test-min lint audit bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,10 +31,17 @@ test: lint ## lint, then every test but the slow ones, with coverage
 test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
 
+test-min: $(MIN)/.installed ## the tests at the oldest releases that pyproject.toml admits, with the oldest Python at best
+	$(MIN)/bin/python -m pytest --numprocesses auto --dist loadgroup
+
 lint: $(VENV)/.installed-dev ## formatting, ruff's rules, and mypy --strict over theory
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+audit: $(VENV)/.installed-dev $(AUDIT)/.created ## do installed packages fit together, and have the pinned ones known faults?
+	$(BIN)/python -m pip check
+	$(AUDIT)/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 bench: $(if $(BENCHMARKS),$(VENV)/.installed-bench) ## run each file of benchmarks/, then collect published.csv and README's table
 	@test -n "$(BENCHMARKS)" || { echo "make bench must find a file benchmarks/*.py, found none" >&2; exit 1; }
@@ -48,7 +57,7 @@ docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/; warn
 	@echo "open docs/_build/index.html"
 
 clean: ## remove the environment, the figures and all caches (results/ stays: it may have taken hours)
-	rm -rf $(VENV) figures/output benchmarks/results docs/_build build *.egg-info .coverage \
+	rm -rf $(VENV) $(MIN) $(AUDIT) figures/output benchmarks/results docs/_build build *.egg-info .coverage \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -68,4 +77,17 @@ $(VENV)/.created:
 		echo "PYTHON must be Python 3.11 or newer, got $(PYTHON) ($$($(PYTHON) --version 2>&1));" \
 		"name another one: make PYTHON=python3.13 TARGET" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Every requirement at its lower bound; what these bring along is the newest that goes with them.
+$(MIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(MIN)
+	grep -oE '"[A-Za-z0-9._-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' | sort -u >$(MIN)/constraints.txt
+	PIP_CONSTRAINT=$(MIN)/constraints.txt $(MIN)/bin/python -m pip install --editable '.[data,dev,docs]'
+	@touch $@
+
+# A strict audit fails where the service of known faults is out of reach: nothing would have been audited.
+$(AUDIT)/.created:
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/python -m pip install pip-audit
 	@touch $@
