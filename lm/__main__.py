@@ -17,6 +17,13 @@ _FAILED, _REFUSED, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141
 _KEPT = "nothing that was saved is lost"
 _PROFILES = ("smoke", "quick", "paper")
 _GROUPS = {"model": ModelConfig, "data": DataConfig, "method": MethodConfig}
+_REQUIRED = {
+    "inspect": ("train_data",),
+    "precompute": ("model", "train_data", "output_dir"),
+    "train": ("model", "train_data", "output_dir"),
+    "evaluate": ("model", "eval_data", "output_dir"),
+}
+"""Fields that each command with settings needs."""
 _EPILOG = """\
 from the data to a model, here with a shipped configuration (tiny, on a CPU, less than a minute):
   relratio-lm inspect --config tiny-qwen2
@@ -57,7 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "validate" and arguments.overrides:
         parser.error(f"validate takes no such argument: {arguments.overrides[0]}")
     try:
-        # Here, as --help must not wait for what it imports.
+        # Here, as --help must not wait for these imports, nor what is wrong in the settings for those of a command.
+        if arguments.command in _REQUIRED:
+            from lm.options import load_settings
+
+            settings = load_settings(arguments.config, arguments.overrides)
+            arguments.settings = settings.require(*_REQUIRED[arguments.command])
         command = getattr(import_module(f"lm.commands.{arguments.command}"), arguments.command)
         status = int(command(arguments))
         sys.stdout.flush()  # here, where a closed pipe is told apart from a fault

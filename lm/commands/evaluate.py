@@ -22,7 +22,7 @@ from lm.examples import ExampleSet
 from lm.files import write_json
 from lm.loading import load_config, load_reference, load_tokenizer, load_trained
 from lm.objective import Objective, prepare_examples
-from lm.options import Settings, load_settings
+from lm.options import Settings
 from lm.reference import with_reference
 from lm.resume import STATE_FILE, read_state
 from lm.scoring import Scoring, completion_log_probs
@@ -36,7 +36,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Parameters
     ----------
     arguments : Namespace
-        ``config``, ``overrides``, ``checkpoint`` (folder of the trained model; None for the output folder) and
+        ``settings``, ``checkpoint`` (folder of the trained model; None for the output folder) and
         ``completions`` (JSON file; None for none).
 
     Returns
@@ -51,7 +51,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     ValueError
         If settings, data or model do not fit.
     """
-    settings = load_settings(arguments.config, arguments.overrides).require("model", "eval_data", "output_dir")
+    settings: Settings = arguments.settings
     config = _config(settings)
     checkpoint = Path(arguments.checkpoint or config.output_dir)
     tokenizer = load_tokenizer(settings.model)

@@ -15,7 +15,7 @@ from lm.examples import ExampleSet
 from lm.loading import load_config, load_tokenizer
 from lm.method import resolve_method
 from lm.objective import Resolved, prepare_examples
-from lm.options import Settings, load_settings, ratio_arguments
+from lm.options import Settings, ratio_arguments
 from lm.settings import MethodConfig
 
 __all__ = ["inspect"]
@@ -31,7 +31,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     Parameters
     ----------
     arguments : Namespace
-        ``config``, ``overrides`` and ``json`` (numbers as JSON in place of text).
+        ``settings`` and ``json`` (numbers as JSON in place of text).
 
     Returns
     -------
@@ -45,7 +45,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     ValueError
         If settings or data are not valid, do not fit the model's configuration, or do not fit the method.
     """
-    settings = load_settings(arguments.config, arguments.overrides).require("train_data")
+    settings: Settings = arguments.settings
     if not settings.model.tokenizer:
         settings.require("model")
     method = _method(settings)

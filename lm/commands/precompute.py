@@ -13,7 +13,6 @@ from lm.data import load_examples
 from lm.examples import ExampleSet
 from lm.loading import load_config, load_reference, load_tokenizer
 from lm.objective import prepare_examples
-from lm.options import load_settings
 from lm.reference import with_reference
 
 __all__ = ["precompute"]
@@ -25,7 +24,7 @@ def precompute(arguments: argparse.Namespace) -> int:
     Parameters
     ----------
     arguments : Namespace
-        ``config`` and ``overrides``.
+        ``settings``.
 
     Returns
     -------
@@ -39,7 +38,7 @@ def precompute(arguments: argparse.Namespace) -> int:
     ValueError
         If settings, data or model do not fit, or the method's reference is asked at every step.
     """
-    settings = load_settings(arguments.config, arguments.overrides).require("model", "train_data", "output_dir")
+    settings = arguments.settings
     config = make_ratio_config(replace(settings, ratio={"disable_tqdm": not sys.stderr.isatty(), **settings.ratio}))
     if config.disable_tqdm:
         logging.disable_progress_bar()  # those of files that are read

@@ -19,7 +19,7 @@ from lm.files import locked
 from lm.loading import load_config, load_model, load_reference, load_tokenizer
 from lm.model_card import model_card, write_model_card
 from lm.objective import Resolved, prepare_examples
-from lm.options import Settings, load_settings, ratio_arguments, save_settings
+from lm.options import Settings, ratio_arguments, save_settings
 from lm.resume import STATE_FILE, last_checkpoint
 from lm.settings import DataConfig
 from lm.trainer import RatioTrainer
@@ -36,14 +36,14 @@ def train(arguments: argparse.Namespace) -> int:
     Parameters
     ----------
     arguments : Namespace
-        ``config`` and ``overrides``.
+        ``settings``.
 
     Returns
     -------
     int
         0; what goes wrong is raised.
     """
-    settings = load_settings(arguments.config, arguments.overrides).require("model", "train_data", "output_dir")
+    settings: Settings = arguments.settings
     settings = replace(settings, ratio=ratio_arguments(settings))
     config = _config(settings)
     main_process = config.process_index == 0
