@@ -11,11 +11,12 @@ Stationarity in log-ratios x = log p/q: ``log gain + log_sigmoid(y) + log_sigmoi
 through log lambda alone, which is eliminated by sums. Around it a safeguarded Newton iteration finds z.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theory.arrays import log_sigmoid
 from theory.checks import FloatArray
 
 __all__ = ["KtoSolution", "kto_policies", "kto_policy"]
@@ -110,7 +111,7 @@ def kto_policies(gain: FloatArray, reference: FloatArray, prompt_probs: FloatArr
         state, settled = _root(cells, shares[rows], beta, start, (low, high))
         good = settled & (found[rows] == 1)
         rows = rows[good]
-        policies[rows], points[rows], status[rows] = cells.policies(state)[good], state.point[good], "ok"
+        policies[rows], points[rows], status[rows] = state.policies[good], state.point[good], "ok"
     return KtoSolution(policies, points, found, status)
 
 
@@ -134,38 +135,47 @@ def kto_policy(gain: FloatArray, reference: FloatArray, prompt_probs: FloatArray
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """``log gain - log q`` and q of the responses with a gain, (problems, prompts, responses); q is 0 elsewhere."""
+    """``log gain - log q`` and q of the responses with a gain, (problems, prompts, responses); q is 0 elsewhere.
+
+    No log-ratio exceeds `ceiling`, since no probability exceeds 1.
+    """
 
     level: FloatArray
     reference: FloatArray
+    ceiling: FloatArray
 
     @classmethod
     def of(cls, gain: FloatArray, reference: FloatArray) -> "_Cells":
         """Return the cells of gains that are 0 where a response gets no mass."""
         used = gain > 0
-        level = np.where(used, np.log(np.where(used, gain, 1.0)) - np.log(np.where(used, reference, 1.0)), 0.0)
-        return cls(level, np.where(used, reference, 0.0))
+        log_reference = np.log(np.where(used, reference, 1.0))
+        level = np.where(used, np.log(np.where(used, gain, 1.0)) - log_reference, 0.0)
+        return cls(level, np.where(used, reference, 0.0), 1.0 - log_reference)
 
-    def policies(self, state: "_State") -> FloatArray:
-        """Return the normalised policies of log-ratios."""
-        raw = self.reference * np.exp(state.log_ratio)
-        return np.asarray(raw / raw.sum(axis=2, keepdims=True))
-
-    def divergence(self, state: "_State", shares: FloatArray) -> FloatArray:
-        """Return ``E_x KL(policy || reference)`` of each problem."""
-        raw = self.reference * np.exp(state.log_ratio)
-        total = raw.sum(axis=2)
-        mean = (raw * state.log_ratio).sum(axis=2) / total - np.log(total)
-        return np.asarray((shares * mean).sum(axis=1))
+    def state(self, log_ratio: FloatArray, multiplier: FloatArray, point: FloatArray) -> "_State":
+        """Return the state of log-ratios."""
+        return _State(log_ratio, self.reference * np.exp(log_ratio), multiplier, point)
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Log-ratios x, log multipliers (problems, prompts, 1) and reference points (problems,)."""
+    """Log-ratios x, masses ``q e^x``, log multipliers (problems, prompts, 1) and reference points (problems,)."""
 
     log_ratio: FloatArray
+    mass: FloatArray
     multiplier: FloatArray
     point: FloatArray
+
+    @property
+    def policies(self) -> FloatArray:
+        """Return the normalised policies."""
+        return np.asarray(self.mass / self.mass.sum(axis=2, keepdims=True))
+
+    def divergence(self, shares: FloatArray) -> FloatArray:
+        """Return ``E_x KL(policy || reference)`` of each problem."""
+        total = self.mass.sum(axis=2)
+        mean = (self.mass * self.log_ratio).sum(axis=2) / total - np.log(total)
+        return np.asarray((shares * mean).sum(axis=1))
 
 
 def _scan(cells: _Cells, shares: FloatArray, beta: float) -> tuple[NDArray[np.int64], _State, FloatArray, FloatArray]:
@@ -174,24 +184,27 @@ def _scan(cells: _Cells, shares: FloatArray, beta: float) -> tuple[NDArray[np.in
     step = (1.0 - np.log(floor)) / (_SCAN - 1)
     proportional = cells.reference * np.exp(cells.level)
     multiplier = np.log(proportional.sum(axis=2, keepdims=True))
-    state = _State(cells.level - multiplier, multiplier, np.zeros(len(floor)))
+    state = cells.state(cells.level - multiplier, multiplier, np.zeros(len(floor)))
     state, _ = _solve(cells, beta, state, _ROUGHLY)
     excess, crossings, kept, low = (
-        -cells.divergence(state, shares),
+        -state.divergence(shares),
         np.zeros(len(floor), dtype=np.int64),
         state,
         0.0 * step,
     )
     for k in range(1, _SCAN):
-        state, _ = _solve(cells, beta, _State(state.log_ratio, state.multiplier, k * step), _ROUGHLY)
-        before, excess = excess, state.point - cells.divergence(state, shares)
+        state, _ = _solve(cells, beta, replace(state, point=k * step), _ROUGHLY)
+        before, excess = excess, state.point - state.divergence(shares)
         crossing = (before <= 0) & (excess > 0)
         crossings += crossing
         # The root of the chord between the two neighbours.
         chord = np.where(crossing, state.point - step * excess / np.where(crossing, excess - before, 1.0), kept.point)
         wide = crossing[:, None, None]
         kept = _State(
-            np.where(wide, state.log_ratio, kept.log_ratio), np.where(wide, state.multiplier, kept.multiplier), chord
+            np.where(wide, state.log_ratio, kept.log_ratio),
+            np.where(wide, state.mass, kept.mass),
+            np.where(wide, state.multiplier, kept.multiplier),
+            chord,
         )
         low = np.where(crossing, (k - 1) * step, low)
     return crossings, kept, low, low + step
@@ -205,7 +218,7 @@ def _root(
     found = np.zeros(len(shares), dtype=bool)
     for _ in range(_STEPS):
         state, settled = _solve(cells, beta, state, _SETTLED)
-        excess = state.point - cells.divergence(state, shares)
+        excess = state.point - state.divergence(shares)
         low, high = np.where(excess < 0, state.point, low), np.where(excess < 0, high, state.point)
         exact = np.abs(excess) <= _SETTLED * np.maximum(1.0, state.point)
         found = settled & (exact | (high - low <= _SETTLED * np.maximum(1.0, high)))
@@ -214,7 +227,7 @@ def _root(
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = state.point - excess / (1.0 - _response(cells, beta, state, shares))
         inner = np.where((newton > low) & (newton < high), newton, 0.5 * (low + high))
-        state = _State(state.log_ratio, state.multiplier, np.where(exact, state.point, inner))
+        state = replace(state, point=np.where(exact, state.point, inner))
     return state, found
 
 
@@ -233,31 +246,30 @@ def _newton_step(cells: _Cells, beta: float, state: _State) -> tuple[_State, Flo
     """Return the next state at the same reference point, and the largest change of a probability, (problems,)."""
     x = state.log_ratio
     y = beta * (x - state.point[:, None, None])
-    error = cells.level - state.multiplier - x - np.abs(y) - 2.0 * np.log1p(np.exp(-np.abs(y)))
-    slope, _ = _slope(beta, y)
-    raw = cells.reference * np.exp(x)
-    total = raw.sum(axis=2, keepdims=True)
+    decay = np.exp(-np.abs(y))
+    error = cells.level - state.multiplier - x - np.abs(y) - 2.0 * np.log1p(decay)
+    slope = _slope(beta, np.where(y > 0, 1.0, decay) / (1.0 + decay))
+    total = state.mass.sum(axis=2, keepdims=True)
+    policy = state.mass / total
     # At beta = 1 ratios may be 0: what is that small and is to fall further takes no part.
-    pliable = np.where((x > _LOWEST) | (error > 0), raw / total / slope, 0.0)
+    pliable = np.where((x > _LOWEST) | (error > 0), policy / slope, 0.0)
     push = (np.log(total) + (pliable * error).sum(axis=2, keepdims=True)) / pliable.sum(axis=2, keepdims=True)
     change = np.clip((error - push) / slope, -_LONGEST_STEP, _LONGEST_STEP)
-    ceiling = 1.0 - np.log(np.where(cells.reference > 0, cells.reference, 1.0))  # no probability exceeds 1
-    following = _State(np.clip(x + change, _LOWEST, ceiling), state.multiplier + push, state.point)
-    largest = np.maximum(raw / total, cells.reference * np.exp(following.log_ratio))
-    return following, np.maximum(np.abs(largest * change), np.abs(np.log(total))).max(axis=(1, 2))
+    following = cells.state(np.clip(x + change, _LOWEST, cells.ceiling), state.multiplier + push, state.point)
+    moved = np.maximum(policy, following.mass) * np.abs(change)
+    return following, np.maximum(moved, np.abs(np.log(total))).max(axis=(1, 2))
 
 
-def _slope(beta: float, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return how fast the equations fall in x, and how fast they rise in z: ``1 + beta t, beta t``, t = tanh(y/2)."""
-    decay = np.exp(-np.abs(y))
-    chance = np.where(y > 0, 1.0, decay) / (1.0 + decay)
-    return np.maximum((1.0 - beta) + 2.0 * beta * chance, 1e-200), beta * (2.0 * chance - 1.0)
+def _slope(beta: float, chance: FloatArray) -> FloatArray:
+    """Return how fast the equations fall in x: ``1 + beta tanh(y/2)``, with ``chance = sigmoid(y)``."""
+    return np.asarray(np.maximum((1.0 - beta) + 2.0 * beta * chance, 1e-200))
 
 
 def _response(cells: _Cells, beta: float, state: _State, shares: FloatArray) -> FloatArray:
     """Return ``d E_x KL(p_z || q) / dz`` at solved states, (problems,)."""
-    slope, tilt = _slope(beta, beta * (state.log_ratio - state.point[:, None, None]))
-    weight = cells.policies(state)
+    chance = np.exp(log_sigmoid(beta * (state.log_ratio - state.point[:, None, None])))
+    slope, tilt = _slope(beta, chance), beta * (2.0 * chance - 1.0)
+    weight = state.policies
     pliable = np.where(state.log_ratio > _LOWEST, weight / slope, 0.0)
     drift = (pliable * tilt).sum(axis=2, keepdims=True) / pliable.sum(axis=2, keepdims=True)
     centred = state.log_ratio - (weight * state.log_ratio).sum(axis=2, keepdims=True)
