@@ -11,10 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TINY = {  # benchmarks that need no training of language models, and arguments with which they take a second or two
     "drawing_floor": ["--responses", "3", "--replicates", "4", "1001", "--repeats", "2"],
+    "population": ["--prompts", "2", "--responses", "5", "--repeats", "2"],
     "problem_size": [
         *("--responses", "2", "4", "--prompts", "1", "2", "--cells", "40", "--loop", "1", "--repeats", "2"),
         *("--memory-responses", "3", "--memory-cells", "300000", "--rounds", "1"),
     ],
+    "rulsif": ["--sizes", "30", "--kernels", "10", "--repeats", "2", "--fresh", "100"],
     "sample_size": ["--sizes", "1000", "100000", "--replicates", "4", "--peer-replicates", "2", "--repeats", "2"],
     "tabular_fit": ["--responses", "3", "5", "--replicates", "4", "--loop", "2", "--repeats", "3"],
 }
