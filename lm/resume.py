@@ -31,7 +31,7 @@ __all__ = [
 STATE_FILE = "ratio_state.json"
 _TRAINER_STATE = "trainer_state.json"  # written by Trainer after everything else
 _SAMPLED = 1024
-_STATE = {"run": dict, "tokens_seen": int, "metrics": dict}
+_STATE = {"run": dict, "tokens_seen": float, "metrics": dict}
 
 
 def data_fingerprints(examples: ExampleSet) -> dict[str, str | None]:
