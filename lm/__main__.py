@@ -8,8 +8,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from lm.settings import DataConfig, MethodConfig, ModelConfig
+
+if TYPE_CHECKING:
+    from lm.options import Settings
 
 __all__ = ["main"]
 
@@ -66,10 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Here, as --help must not wait for these imports, nor what is wrong in the settings for those of a command.
         if arguments.command in _REQUIRED:
-            from lm.options import load_settings
-
-            settings = load_settings(arguments.config, arguments.overrides)
-            arguments.settings = settings.require(*_REQUIRED[arguments.command])
+            arguments.settings = _settings(arguments)
         command = getattr(import_module(f"lm.commands.{arguments.command}"), arguments.command)
         status = int(command(arguments))
         sys.stdout.flush()  # here, where a closed pipe is told apart from a fault
@@ -84,6 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"\nrelratio-lm: interrupted; {stop if str(stop) else _KEPT}", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    """Return the settings of a command, in which the method's options go together."""
+    from lm.method import resolve_method
+    from lm.options import load_settings
+
+    settings = load_settings(arguments.config, arguments.overrides).require(*_REQUIRED[arguments.command])
+    own = {field.name for field in dataclasses.fields(MethodConfig)} & settings.ratio.keys()
+    resolve_method(MethodConfig(**{name: settings.ratio[name] for name in own}))
+    return settings
 
 
 def _report(error: Exception, status: int) -> int:
