@@ -252,6 +252,7 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
     status = np.where(mass > 0, "nonconverged", "error")
     norm, steps = np.where(mass > 0, np.inf, 0.0), np.zeros(len(mass), dtype=np.int64)
     some, place, active, going = risk, space, np.arange(len(mass)), mass > 0
+    exact = accept_limits or risk.many_minima  # on the way to a limit the curvature vanishes
     for _ in range(_MAX_STEPS):
         if not going.all():
             rows = np.nonzero(going)[0]
@@ -260,7 +261,7 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
             break
         point = some.reference_point(at)
         slopes = some.slopes(at, place.design, point)
-        step, descent, lowest = newton_step(slopes, mass[active])
+        step, descent, lowest = newton_step(slopes, mass[active], exact)
         change = place.design.logits(step)
         change -= (at.probabilities * change).sum(axis=2, keepdims=True)
         distance, length = some.scale * place.largest(at.u), place.largest(change)

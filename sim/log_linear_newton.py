@@ -157,14 +157,16 @@ class Slopes:
     noise: FloatArray
 
 
-def newton_step(slopes: Slopes, mass: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def newton_step(slopes: Slopes, mass: FloatArray, exact: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return ``-|H|^-1 g``, its slope and a lower bound of the eigenvalues of H, -inf where derivatives overflow.
 
     Conjugate gradients stop at a residual of 1e-2 of the gradient, falling with the gradient over the mass to 1e-6, so
-    that Newton's method still converges at its own rate.
+    that Newton's method still converges at its own rate. `exact` steps all come from eigenvalues.
     """
     step, lowest = np.zeros_like(slopes.gradient), np.zeros(len(mass))
-    convex = slopes.curvature.convex & np.isfinite(slopes.gradient).all(axis=1) & np.isfinite(slopes.noise)
+    convex = np.isfinite(slopes.gradient).all(axis=1) & np.isfinite(slopes.noise) & (not exact)
+    if not exact:
+        convex &= slopes.curvature.convex
     solved = convex.copy()
     if convex.any():
         some = np.nonzero(convex)[0]
@@ -217,6 +219,7 @@ def _by_eigenvalues(gradient: FloatArray, hessian: FloatArray, noise: FloatArray
     along = np.matmul(gradient[:, None, :], vectors)[:, 0]
     along = np.where(np.abs(along) > noise[:, None], along, 0.0)  # rounding is no direction
     size = np.abs(values)
-    size = np.maximum(size, np.maximum(1e-14 * size.max(axis=1, keepdims=True, initial=0.0), np.finfo(float).tiny))
+    floor = np.maximum(1e-14 * size.max(axis=1, initial=0.0), np.maximum(noise, np.finfo(float).tiny))
+    size = np.maximum(size, floor[:, None])  # a curvature of nothing but rounding has no directions of its own
     step = -np.matmul(vectors, (along / size)[:, :, None])[:, :, 0]
     return step, np.where(usable, values.min(axis=1, initial=np.inf), -np.inf)

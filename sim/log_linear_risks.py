@@ -64,6 +64,10 @@ class Risk(Protocol):
     def scale(self) -> float:
         """Return the factor of u inside the loss: log-ratios are large when they are large against its inverse."""
 
+    @property
+    def many_minima(self) -> bool:
+        """Return whether the minimum that is found depends on every step."""
+
     def rows(self, rows: NDArray[np.intp]) -> Self:
         """Return the risk of some of the problems."""
 
@@ -110,6 +114,11 @@ class UnpairedRisk:
     def scale(self) -> float:
         """Return beta for kto, else 1."""
         return self.beta if self.method == "kto" else 1.0
+
+    @property
+    def many_minima(self) -> bool:
+        """Return True for kto, whose losses are bounded."""
+        return self.method == "kto"
 
     def rows(self, rows: NDArray[np.intp]) -> Self:
         """Return the risk of some of the problems."""
@@ -264,6 +273,11 @@ class PairedRisk:
     def scale(self) -> float:
         """Return beta for dpo; the loss of ipo is quadratic, so that no log-ratio is too large for it."""
         return self.beta if self.method == "dpo" else 0.0
+
+    @property
+    def many_minima(self) -> bool:
+        """Return False: the risk is convex."""
+        return False
 
     def rows(self, rows: NDArray[np.intp]) -> Self:
         """Return the risk of some of the problems."""
