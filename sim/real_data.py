@@ -22,6 +22,7 @@ ARENA_MINIMUM = 200
 _INSTALL_HINT = "install it with: pip install 'relratio[data]'"
 # Counts are divided as float64, which holds whole numbers exactly up to 2^53.
 _LARGEST_COUNT = 2**53
+_MOST_ITEMS = 5000  # every pair has a place in a table
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +273,8 @@ def read_comparisons_csv(path: str | PathLike[str]) -> WinCounts:
     Raises
     ------
     ValueError
-        If the file has no comparisons, a wrong or missing column, a blank name, a winner that is the loser, or a
-        `count` that is not a whole number of at least 0; row (line of the file) and column are named.
+        If the file has no comparisons or too many items, a wrong or missing column, a blank name, a winner that is the
+        loser, or a `count` that is not a whole number of at least 0; row (line of the file) and column are named.
     FileNotFoundError
         If there is no such file.
 
@@ -302,6 +303,10 @@ def read_comparisons_csv(path: str | PathLike[str]) -> WinCounts:
         rule = f"a file of comparisons must hold between 1 and 2^53 of them below its header line, got {totals.total()}"
         raise ValueError(f"{rule} in {path}")
     names = tuple(sorted({name for pair in totals for name in pair}))
+    if len(names) > _MOST_ITEMS:
+        raise ValueError(
+            f"a file of comparisons must be about at most {_MOST_ITEMS:,} items, got {len(names):,} in {path}"
+        )
     index = {name: i for i, name in enumerate(names)}
     wins = np.zeros((len(names), len(names)), dtype=np.int64)
     for (winner, loser), count in totals.items():
@@ -354,19 +359,22 @@ def _csv_header(path: str | PathLike[str], fields: list[str]) -> list[str]:
     header = [name.strip() for name in fields]
     for column in ("winner", "loser"):
         if column not in header:
-            raise ValueError(f"{path}, row 1 must name a column {column!r}, got {', '.join(header)}")
+            raise ValueError(f"{path}, row 1 must name a column {column!r}, got {_shown(header)}")
     unknown = set(header) - {"winner", "loser", "count"}
     if unknown or len(set(header)) < len(header):
-        raise ValueError(
-            f"{path}, row 1 must name the columns winner, loser and count at most, got {', '.join(header)}"
-        )
+        raise ValueError(f"{path}, row 1 must name the columns winner, loser and count at most, got {_shown(header)}")
     return header
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Return names on one line."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
 
 
 def _csv_row(place: str, header: list[str], row: list[str]) -> tuple[tuple[str, str], int]:
     """Return the (winner, loser) of one row and how often it counts, or an error naming row and column."""
     if len(row) != len(header):
-        raise ValueError(f"{place} must have {len(header)} values ({', '.join(header)}), got {len(row)}")
+        raise ValueError(f"{place} must have {len(header)} values ({_shown(header)}), got {len(row)}")
     values = dict(zip(header, (value.strip() for value in row), strict=True))
     for column in ("winner", "loser"):
         if not values[column]:

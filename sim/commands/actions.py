@@ -24,6 +24,7 @@ from sim.engine.study import StudyConfig, load_study, shipped_studies
 from sim.engine.study_checks import check_study
 from sim.estimators import METHODS
 from sim.preferences import PREFERENCE_MODELS
+from sim.preferences.arguments import check_integer
 from sim.worlds import observed_counts
 from theory import GENERATORS, Generator
 
@@ -145,8 +146,11 @@ def replay(arguments: argparse.Namespace) -> int:
 def distance(arguments: argparse.Namespace) -> int:
     """Tell how far observed comparisons are from Bradley-Terry."""
     observed = observed_counts(arguments.source, arguments.min_decisive)
-    rng = np.random.default_rng(arguments.seed)
-    test = bt_test(observed.wins, arguments.replicates, rng, observed.names)
+    rng = np.random.default_rng(check_integer("seed", arguments.seed, 0))
+    try:
+        test = bt_test(observed.wins, arguments.replicates, rng, observed.names)
+    except (MemoryError, RuntimeError) as error:  # too many replicates, or a fit that does not converge
+        raise ValueError(f"the null of {arguments.source} cannot be drawn: {error}") from error
     print(
         f"{len(observed.names)} items, {observed.total:,} decisive comparisons "
         f"({observed.ties_left_out:,} ties and {observed.both_bad_left_out:,} both-bad votes left out)\n"

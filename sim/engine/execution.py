@@ -22,6 +22,7 @@ __all__ = ["BACKENDS", "check_execution", "execute"]
 
 BACKENDS = ("processes", "dask")
 _LOOK_FOR_PARENT = 1.0  # seconds between two looks of a worker at whether its parent lives
+_SHORTEST, _LONGEST = 1e-3, 1e9  # seconds: an alarm has a shortest time, and clocks have a last date
 _AHEAD = 4  # tasks on their way to each thread of a cluster
 
 
@@ -99,8 +100,8 @@ def check_execution(jobs: int, backend: str, scheduler: str | None, timeout: flo
     ValueError: a scheduler must be named for the backend dask and for no other, got None for dask
     """
     check_integer("jobs", jobs, 1)
-    if timeout is not None:
-        check_positive(timeout, "timeout")
+    if timeout is not None and not _SHORTEST <= check_positive(timeout, "timeout") <= _LONGEST:
+        raise ValueError(f"timeout must lie between {_SHORTEST:g} and {_LONGEST:g} seconds, got {timeout:g}")
     check_choice("backend", backend, BACKENDS)
     if (scheduler is None) == (backend == "dask"):
         raise ValueError(
@@ -142,7 +143,7 @@ def _parallel(
     parallel = Parallel(
         # No more than tasks, as a process starts slowly; two at least, as joblib would run a single one right here.
         n_jobs=max(min(jobs, len(tasks)), 2),
-        pre_dispatch=1 if jobs == 1 else 2 * jobs,
+        pre_dispatch=1 if jobs == 1 else 2 * min(jobs, len(tasks)),
         batch_size=1,
         return_as="generator_unordered",
         backend="loky",
