@@ -1,0 +1,248 @@
+"""What the engine of studies adds to the work of its tasks: check, seeds, parts on disk, tables.
+
+Three questions, each with its peer, all contenders in processes of their own that take turns; their imports are not
+timed. Results are compared between contenders.
+
+1. A study at the quick profile with one worker against its tasks alone: the same data drawn and the same methods
+   fitted in a bare loop, nothing checked, saved or summarised.
+2. Two workers against one, on a study with more replicates than quick has, and at the quick size. Starting the workers
+   counts, as do the check before and the tables after, which one process makes.
+3. Tasks that do nothing (each draws one number) through `sim.engine.runner.run_study`, tables included, against as many
+   calls that `joblib.Memory` caches. Of ours each is one Parquet file that survives a kill, and its row is summarised.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from support.child import machine, peak_mebibytes, report, run_child
+from support.published import measurement, save
+
+STUDIES = ("class_weighting", "wrong_alpha")
+SCALED = "class_weighting"
+OVERHEAD_TARGET, SCALING_TARGET, TASK_TARGET = 1.0 / 1.2, 1.8, 0.001
+
+
+class Numbers:
+    """A world whose data sets are one number each."""
+
+    def sample(self, n: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw them."""
+        return rng.random(replicates)
+
+
+class Echo:
+    """The data as the estimates."""
+
+    def __init__(self, label: str, data: np.ndarray) -> None:
+        self.label, self.data = label, data
+
+    def table(self) -> pd.DataFrame:
+        """Return them as studies do."""
+        columns = {"method": self.label, "replicate": np.arange(len(self.data)), "status": "ok", "metric": "value"}
+        return pd.DataFrame({**columns, "value": self.data, "exact": np.nan})
+
+
+def build(settings: dict[str, Any]) -> Numbers:
+    """Return the world."""
+    return Numbers()
+
+
+def check(world: Numbers, n: int, method: str, options: dict[str, Any]) -> None:
+    """Refuse nothing."""
+
+
+def estimate(
+    world: Numbers, method: str, n: int, replicates: int, rng: np.random.Generator, *, label: str, data: np.ndarray
+) -> Echo:
+    """Do nothing."""
+    return Echo(label, data)
+
+
+def trivial_study(tasks: int) -> Any:
+    """Return a study of tasks that do nothing."""
+    from sim.engine.kinds import KINDS, Kind
+    from sim.engine.study import parse_study
+
+    KINDS["trivial"] = Kind("study_engine:build", "study_engine:check", "study_engine:estimate", 1, metric="value")
+    return parse_study(
+        {
+            "name": "trivial",
+            "kind": "trivial",
+            "question": "What does a task cost that does nothing?",
+            "seed": 20260404,
+            "worlds": [{"name": "numbers"}],
+            "methods": [{"label": "echo", "method": "echo"}],
+            "profiles": {"quick": {"n": [1], "replicates": tasks}},
+        }
+    )
+
+
+def sized_study(name: str, replicates: int) -> Any:
+    """Return a shipped study with some replicates at the quick profile; 0 for as many as it has."""
+    from sim.engine.study import load_study
+
+    study = load_study(name)
+    quick = study.profile("quick")
+    return replace(study, profiles={"quick": replace(quick, replicates=replicates or quick.replicates)})
+
+
+def run_alone(name: str, replicates: int) -> dict[str, Any]:
+    """Run the tasks of a study in a bare loop."""
+    from threadpoolctl import threadpool_limits
+
+    from sim.engine.tasks import draw_data, estimate_method, study_tasks
+
+    tasks = study_tasks(sized_study(name, replicates), "quick")
+    tasks[0].kind.load()
+    total = 0.0
+    start = time.perf_counter()
+    with threadpool_limits(limits=1):
+        for task in tasks:
+            drawn = draw_data(task)
+            for method in task.methods:
+                total += float(np.nansum(finite(estimate_method(task, method, *drawn))))
+    return {"seconds": time.perf_counter() - start, "tasks": len(tasks), "total": total}
+
+
+def run_engine(name: str, replicates: int, jobs: int) -> dict[str, Any]:
+    """Run a study."""
+    from sim.engine.kinds import KINDS
+    from sim.engine.runner import run_study
+
+    study = trivial_study(replicates) if name == "trivial" else sized_study(name, replicates)
+    KINDS[study.kind].load()
+    before = peak_mebibytes()
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        result = run_study(study, folder, jobs=jobs)
+        seconds = time.perf_counter() - start
+        recorded = float(result.table("timing")["seconds"].sum())
+        total = float(np.nansum(finite(result.table("metrics"))))
+        bytes_saved = sum(path.stat().st_size for path in result.folder.rglob("*.parquet"))
+    if result.errors:
+        raise SystemExit(f"no run of {name} must fail, got {result.errors[0]}")
+    facts = {"recorded_seconds": recorded, "peak_mebibytes": peak_mebibytes() - before, "bytes": bytes_saved}
+    return {"seconds": seconds, "tasks": result.tasks, "total": total, **facts}
+
+
+def run_memory(tasks: int) -> dict[str, Any]:
+    """Call a function that does nothing, whose results are cached on disk."""
+    from joblib import Memory
+
+    total = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        call = Memory(folder, verbose=0).cache(drawn_number)
+        start = time.perf_counter()
+        for index in range(tasks):
+            total += float(call(index)["value"].sum())
+        return {"seconds": time.perf_counter() - start, "tasks": tasks, "total": total}
+
+
+def drawn_number(index: int) -> pd.DataFrame:
+    """Return what a task that does nothing finds."""
+    return Echo("echo", np.random.default_rng((20260404, index)).random(1)).table()
+
+
+def finite(table: pd.DataFrame) -> np.ndarray:
+    """Return the values of a table, those that are not finite as NaN."""
+    values = table["value"].to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def child(name: str, contender: str, size: int) -> dict[str, Any]:
+    """Return what a contender reports from a process of its own."""
+    return run_child(__file__, "--child", name, contender, size, threads=1)
+
+
+def take_turns(name: str, contenders: tuple[str, ...], size: int, repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the reports of contenders, whose results must agree."""
+    runs: dict[str, list[dict[str, Any]]] = {contender: [] for contender in contenders}
+    for _ in range(repeats):
+        for contender in contenders:
+            runs[contender].append(child(name, contender, size))
+    totals = [run["total"] for run in itertools.chain(*runs.values())]
+    if "memory" not in contenders and not np.allclose(totals, totals[0], rtol=1e-12):
+        raise SystemExit(f"all contenders on {name} must find the same, got sums of values {totals}")
+    return runs
+
+
+def seconds_of(runs: list[dict[str, Any]], share: int = 1) -> list[float]:
+    """Return the times of runs over a number."""
+    return [run["seconds"] / share for run in runs]
+
+
+def compared(
+    runs: dict[str, list[dict[str, Any]]], ours: tuple[str, str], peer: tuple[str, str], quantity: str, target: float
+) -> list[dict[str, Any]]:
+    """Print how many times as long the peer takes, and return both rows; each is a key of `runs` and a name."""
+    times = {key: seconds_of(runs[key]) for key, _ in (ours, peer)}
+    ratio = statistics.median(times[peer[0]]) / statistics.median(times[ours[0]])
+    tasks = runs[ours[0]][0]["tasks"]
+    print(
+        f"{quantity}, {tasks:,} tasks: {ours[1]} {statistics.median(times[ours[0]]):.2f} s, "
+        f"{peer[1]} {statistics.median(times[peer[0]]):.2f} s, ratio {ratio:.3f}; "
+        f"target {target:.3f}: {'met' if ratio >= target else 'missed'}",
+        flush=True,
+    )
+    about = ("tasks", tasks, quantity, "s")
+    return [
+        measurement(ours[1], "ours", *about, times[ours[0]]),
+        measurement(peer[1], "peer", *about, times[peer[0]], target),
+    ]
+
+
+def main() -> None:
+    """Measure, print and write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", nargs="+", default=STUDIES, help=f"studies (default: {' '.join(STUDIES)})")
+    parser.add_argument("--replicates", type=int, default=0, help="replicates of a cell (default: those of quick)")
+    parser.add_argument("--scaled", type=int, default=10_000, help="replicates for two workers (default: 10000)")
+    parser.add_argument("--tasks", type=int, default=10_000, help="tasks that do nothing (default: 10000)")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions (default: 5; of long runs 3 at most)")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        name, contender, size = arguments.child
+        kinds = {"alone": run_alone, "memory": lambda _, tasks: run_memory(tasks)}
+        report(kinds[contender](name, int(size)) if contender in kinds else run_engine(name, int(size), int(contender)))
+        return
+    about, rows, few = machine("numpy", "pandas", "pyarrow", "joblib"), [], min(arguments.repeats, 3)
+    facts: dict[str, Any] = {}
+    for name in arguments.studies:
+        runs = take_turns(name, ("1", "alone"), arguments.replicates, arguments.repeats)
+        pair = ("1", "relratio, study"), ("alone", "its tasks alone")
+        rows += compared(runs, *pair, f"time of {name}, quick", OVERHEAD_TARGET)
+        facts[name] = [run["recorded_seconds"] for run in runs["1"]]
+    for replicates in (arguments.replicates, arguments.scaled):
+        runs = take_turns(SCALED, ("2", "1"), replicates, few)
+        pair = ("2", "relratio, 2 workers"), ("1", "relratio, 1 worker")
+        found = compared(runs, *pair, f"time of {SCALED}", SCALING_TARGET)
+        if replicates != arguments.scaled:
+            del found[1]["target"]  # at the quick size most is what does not scale
+        rows += found
+    runs = take_turns("trivial", ("1", "memory"), arguments.tasks, few)
+    ours, peer = (seconds_of(runs[contender], arguments.tasks) for contender in ("1", "memory"))
+    about_task = ("tasks", arguments.tasks, "time of a task that does nothing", "s")
+    rows.append(measurement("relratio, study", "ours", *about_task, ours, TASK_TARGET))
+    rows.append(measurement("joblib.Memory", "peer", *about_task, peer))
+    facts["trivial"] = {name: [run[name] for run in runs["1"]] for name in ("peak_mebibytes", "bytes")}
+    print(
+        f"a task that does nothing, of {arguments.tasks:,}: {1e3 * statistics.median(ours):.3f} ms, joblib.Memory "
+        f"{1e3 * statistics.median(peer):.3f} ms; target {1e3 * TASK_TARGET:g} ms: "
+        f"{'met' if statistics.median(ours) <= TASK_TARGET else 'missed'}; peak memory "
+        f"{max(facts['trivial']['peak_mebibytes']):.0f} MiB more than before"
+    )
+    save(arguments.output, "study_engine", about, 1, rows, facts=facts)
+
+
+if __name__ == "__main__":
+    main()
