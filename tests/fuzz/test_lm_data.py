@@ -48,19 +48,19 @@ def read(path, content):
 
 @given(recipe=recipes())
 def test_json_lines(folder, recipe):
-    for content in damaged([line + _LINES[0] for line in _LINES], recipe, places=8):
+    for content in damaged([line + _LINES[0] for line in _LINES], recipe, places=2):
         read(folder / "rows.jsonl", content)
 
 
 @given(recipe=recipes())
 def test_json_lists(folder, recipe):
-    for content in damaged(_LISTS, recipe, places=8):
+    for content in damaged(_LISTS, recipe, places=2):
         read(folder / "rows.json", content)
 
 
 @given(recipe=recipes())
 def test_csv(folder, recipe):
-    for content in damaged(_CSV, recipe, places=8):
+    for content in damaged(_CSV, recipe, places=2):
         read(folder / "rows.csv", content)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm.options import load_settings, ratio_arguments
-from tests.fuzz.damage import damaged, recipes, survives
+from tests.fuzz.damage import damage, recipes, survives
 
 _FILES = (
     b"model: tiny-qwen2  # a comment\ntrain_data: ${config_folder}/rows.jsonl\nalpha: 0.4\nlearning_rate: 3.0e-4\n",
@@ -23,9 +23,8 @@ def folder(tmp_path_factory):
 @given(recipe=recipes())
 def test_file(folder, recipe):
     path = folder / "config.yaml"
-    for content in damaged(_FILES, recipe):
-        path.write_bytes(content)
-        survives(load_settings, path)
+    path.write_bytes(damage(_FILES[recipe[0][1] % len(_FILES)], recipe))  # one of them, as YAML is slow
+    survives(load_settings, path)
 
 
 _NAMES = (
