@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim.engine.study import fingerprint
+from theory.checks import check_links
 
 __all__ = ["Store", "check_settings", "digest", "open_store", "parquet_bytes", "saved_parts"]
 
 _SHOWN_DIFFERENCES = 5
 _DIGITS = 16
 _CHUNK = 1 << 20
+_GLANCE = 0.1  # seconds
 _SETTINGS, _PARTS = "config.json", "parts"
 
 
@@ -169,7 +172,7 @@ def open_store(folder: Path, settings: Mapping[str, Any], shard: tuple[int, int]
     Raises
     ------
     OSError
-        If the folder cannot be written, or another process writes to it.
+        If the folder cannot be written, a link leads out of it, or another process writes to it.
     ValueError
         If the folder holds results of other settings; the difference and the remedies are named.
 
@@ -182,6 +185,7 @@ def open_store(folder: Path, settings: Mapping[str, Any], shard: tuple[int, int]
     >>> values
     [1.5]
     """
+    check_links(folder, folder.parent)
     with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 -- closed below, after a check of its own
@@ -336,7 +340,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 def _lock(folder: Path, lock: IO[str], mode: int) -> None:
     """Take a lock, which the system releases when the process ends, or raise."""
     try:
-        fcntl.flock(lock, mode | fcntl.LOCK_NB)
+        _take(lock, mode)
     except BlockingIOError as error:
         lock.seek(0)
         owner = lock.read().strip()
@@ -349,6 +353,18 @@ def _lock(folder: Path, lock: IO[str], mode: int) -> None:
         if mode == fcntl.LOCK_EX:  # shards share the other lock, where no one's number stands
             # Past the buffer, as what a full disk refuses there is written again, and refused, when the file is closed.
             os.write(lock.fileno(), f"{os.getpid()}\n".encode())
+
+
+def _take(lock: IO[str], mode: int) -> None:
+    """Take a lock, unless it is held for longer than it takes the command status to look at it."""
+    deadline = time.monotonic() + _GLANCE
+    while True:
+        try:
+            return fcntl.flock(lock, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_GLANCE / 10)
 
 
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ from lm.resume import last_checkpoint
 _WHOLE = ("model.safetensors", "ratio_state.json", "optimizer.pt", "config.json", "tokenizer.json")
 _SETTINGS = {
     "config": "tiny-qwen2",
-    "max_steps": 9,
     "per_device_train_batch_size": 2,
     "lr_scheduler_type": "constant",
     "save_strategy": "steps",
@@ -24,11 +23,12 @@ _SETTINGS = {
 
 
 class LmSubject:
-    """Nine steps with a checkpoint after every other, by ``python -m lm train``."""
+    """A few steps with a checkpoint after every other, by ``python -m lm train``."""
 
     module = "lm"
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, steps: int = 9) -> None:
+        self._steps = steps
         self._data = scratch / "rows.jsonl"
         rows = ({"prompt": f"{i} and {i}?", "completion": f"{i + i * (i % 2)}", "label": i % 2 == 1} for i in range(24))
         self._data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -39,9 +39,9 @@ class LmSubject:
 
     def arguments(self, output: Path, workers: int) -> list[str]:
         """Return the command that begins a run, or resumes the one that has a checkpoint."""
-        settings = _SETTINGS | {"train_data": self._data, "eval_data": self._data, "output_dir": output}
+        own = {"train_data": self._data, "eval_data": self._data, "max_steps": self._steps, "output_dir": output}
         resuming = {} if last_checkpoint(output) is None else {"resume_from_checkpoint": "true"}
-        return ["train", *(f"--{name}={value}" for name, value in (settings | resuming).items())]
+        return ["train", *(f"--{name}={value}" for name, value in (_SETTINGS | own | resuming).items())]
 
     def saved(self, output: Path) -> dict[str, str]:
         """Return the steps of the newest complete checkpoint, which may not become fewer."""

@@ -153,8 +153,8 @@ class Soak:
         """Run until the given share of a whole run."""
         arguments = self._subject.arguments(self._output, 2 if way == "command" else 1)
         if way == "command":
-            # It imports, and starts two workers that import, before it begins.
-            seconds = self._random.uniform(0.0, 1.5) * self.starting + share * self._seconds
+            # It imports before it begins, and so do its workers.
+            seconds = self._random.uniform(0.3, 1.1) * self.starting + share * self._seconds
             whole = [sys.executable, "-m", self._subject.module, *arguments]
             return start(whole, self._scratch, None if share == float("inf") else seconds, self._environment)
         if share == float("inf"):

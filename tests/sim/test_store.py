@@ -1,10 +1,12 @@
 """The store keeps whole parts only, for one writer and one configuration."""
 
+import fcntl
 import json
 import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -142,6 +144,14 @@ def test_a_second_process_is_refused_until_the_first_has_ended(folder):
             first.kill()
     with open_store(folder, SETTINGS) as store:  # the lock of a killed process is gone
         assert len(store.parts()) == 2
+
+
+def test_who_only_looks_at_a_lock_keeps_nobody_from_taking_it(folder, monkeypatch):
+    with open(folder / ".lock") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda seconds: fcntl.flock(look, fcntl.LOCK_UN))
+        with open_store(folder, SETTINGS) as store:
+            assert len(store.parts()) == 2
 
 
 def test_shards_share_a_folder_that_none_else_may_write_to(folder):
