@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lm.log_probs import token_log_probs
+from lm.packed_attention import PackedAttention
 from theory.checks import check_choice
 
 __all__ = ["MODES", "LogProbHead", "Mode"]
@@ -52,7 +53,8 @@ class LogProbHead:
 
     ``sum_t log p(token_t | tokens before t)`` over the completion's tokens. Only inside `sequence_log_probs` does the
     model's output head answer with log-probabilities; at all other times (``generate``, evaluation by others,
-    ``save_pretrained``) it is the original.
+    ``save_pretrained``) it is the original. Rows without padding are attended to by sequence, see
+    `lm.packed_attention`.
 
     Parameters
     ----------
@@ -109,16 +111,19 @@ class LogProbHead:
         self.mode = mode
         self.chunk_bytes = None if chunk_mebibytes is None else chunk_mebibytes * 2**20
         self._outputs_checked = False
-        self._module = _output_head(model)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model  # under its adapters
+        self._module = _output_head(base)
         self._original: Callable[[torch.Tensor], torch.Tensor] = self._module.forward
         if mode == "fused":
             _check_plain_linear(self._module)
         if mode != "full":
             self._module.forward = _HeadForward(self)
+        self._attention = PackedAttention(base)
 
     def remove(self) -> None:
-        """Give the model its original head back; nothing happens the second time."""
+        """Give the model its original head and attention back; nothing happens the second time."""
         vars(self._module).pop("forward", None)
+        self._attention.remove()
 
     def __enter__(self) -> Self:
         """Return the head, which is in place already."""
@@ -254,11 +259,10 @@ def _class_forward(module: nn.Module) -> Callable[..., Any]:
 
 
 def _output_head(model: nn.Module) -> nn.Module:
-    """Return the output head of a model, under its adapters if it has any."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    module = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    """Return the output head of a model."""
+    module = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if module is None:
-        raise ValueError(f"the model must have an output head (get_output_embeddings), got {type(base).__name__}")
+        raise ValueError(f"the model must have an output head (get_output_embeddings), got {type(model).__name__}")
     if getattr(module.forward, "__func__", None) is not type(module).forward:
         raise ValueError(
             "the output head must have its class's forward, got one that was replaced already: "
