@@ -313,6 +313,9 @@ def _put_in_place(folder: Path, output: Path) -> None:
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
     """Make a folder and keep other builds out of it; remove what a build that was killed has left."""
+    from theory.checks import check_links  # imports numpy
+
+    check_links(output, output)
     output.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(output, os.O_RDONLY)
     try:

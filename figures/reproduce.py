@@ -19,6 +19,7 @@ from typing import NoReturn
 from figures.job.freshness import is_fresh, write_stamp
 from figures.job.progress import Display, Progress
 from figures.job.stages import Outcome, Stage, run_stages
+from theory.checks import check_links
 
 __all__ = ["main"]
 
@@ -95,6 +96,8 @@ def _positive(text: str) -> int:
 @contextmanager
 def _only_job(results: Path) -> Iterator[None]:
     """Keep a folder of results to one job at a time; the system releases it when the job ends."""
+    for folder in (results, _logs(results)):
+        check_links(folder, results)
     _logs(results).mkdir(parents=True, exist_ok=True)
     with open(results / ".job", "a+", encoding="utf-8") as lock:
         try:

@@ -13,6 +13,8 @@ from lm.settings import ModelConfig
 
 __all__ = ["add_adapter", "check_adapter", "load_adapter"]
 
+_WEIGHTS = "adapter_model.safetensors"
+
 
 def check_adapter(model: ModelConfig) -> None:
     """Raise a ValueError if options of LoRA are out of range, or set without it."""
@@ -71,7 +73,9 @@ def add_adapter(base: PreTrainedModel, model: ModelConfig, seed: int) -> PreTrai
 
 
 def load_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
-    """Return a model with the adapter that a folder holds, for evaluation."""
+    """Return a model with the adapter that a folder holds, for evaluation; peft would take pickled weights too."""
+    if not (folder / _WEIGHTS).is_file():
+        raise ValueError(f"the weights of an adapter must be in {_WEIGHTS}, got {folder}, which has none")
     with _warnings_off():
         return PeftModel.from_pretrained(base, folder).eval()
 

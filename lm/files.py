@@ -76,19 +76,24 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, root: Path | None = None) -> Iterator[None]:
     """Keep a folder of results to one process at a time; the system releases it when the process ends.
 
     Parameters
     ----------
     folder : Path
         The folder, made if need be.
+    root : Path, optional
+        The folder that the user named, which no link may lead out of; default `folder`.
 
     Raises
     ------
     OSError
-        If the folder cannot be written, or another process, which is named, holds it.
+        If the folder cannot be written, a link leads out of it, or another process, which is named, holds it.
     """
+    from theory.checks import check_links  # imports numpy, for which the help of a command must not wait
+
+    check_links(folder, root or folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "ab")  # noqa: SIM115 -- closed below

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +26,7 @@ __all__ = [
     "describe_run",
     "last_checkpoint",
     "model_fingerprint",
+    "only_tensors",
     "read_state",
     "remove_checkpoints",
     "write_state",
@@ -142,14 +146,18 @@ def remove_checkpoints(folder: str | Path, limit: int | None, kept: Iterable[str
         if limit is None or len(keep) < limit:
             keep.add(path)
     for path in found:
-        if path not in keep:
+        if path in keep:
+            continue
+        if path.is_symlink():
+            path.unlink()  # what it leads to is not of this run alone
+        else:
             (path / _TRAINER_STATE).unlink(missing_ok=True)  # first: what is half removed must not seem complete
             shutil.rmtree(path)
 
 
 def _checkpoints(folder: str | Path) -> list[Path]:
     """Return the checkpoints of a run, the newest first, whether complete or not."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]
+    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch("checkpoint-[0-9]+", path.name)]
     return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
 
 
@@ -160,6 +168,28 @@ def _is_complete(checkpoint: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError, RecursionError, ValueError):
         return False
     return True
+
+
+@contextmanager
+def only_tensors(checkpoint: str | Path | None) -> Iterator[None]:
+    """Name the checkpoint whose files hold more than tensors and numbers, all that torch reads of them.
+
+    Parameters
+    ----------
+    checkpoint : path, optional
+        Folder of the checkpoint that is gone on from.
+
+    Raises
+    ------
+    ValueError
+        In place of torch's error, which advises to trust the file.
+    """
+    try:
+        yield
+    except UnpicklingError as error:
+        raise ValueError(
+            f"files of a checkpoint must hold tensors and numbers alone, got others in {checkpoint}, which are not run"
+        ) from error
 
 
 def write_state(folder: str | Path, state: Mapping[str, Any]) -> None:

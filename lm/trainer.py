@@ -20,7 +20,7 @@ from lm.log_ratios import LogRatios, on_device
 from lm.metrics import MetricSums, batch_sums, set_metrics, summarise, token_sums
 from lm.objective import Objective, Resolved, prepare_examples
 from lm.reference import with_reference
-from lm.resume import check_same, describe_run, last_checkpoint, read_state, write_state
+from lm.resume import check_same, describe_run, last_checkpoint, only_tensors, read_state, write_state
 from lm.windows import mark_repeats, without_repeats
 
 __all__ = ["RatioTrainer"]
@@ -254,7 +254,7 @@ class RatioTrainer(Trainer):
         Raises
         ------
         ValueError
-            If there is no checkpoint, or method, alpha, weights, data or reference differ from it.
+            If there is no checkpoint, its files are not sound, or method, alpha, weights, data or reference differ.
         NonFiniteLossError
             If a loss is not finite and not to be skipped.
         """
@@ -268,7 +268,7 @@ class RatioTrainer(Trainer):
         if checkpoint is not None:
             self._restore(checkpoint)
         self._clock = time.monotonic()
-        with self.log_ratios.heads(self.model):
+        with self.log_ratios.heads(self.model), only_tensors(checkpoint):
             return super().train(resume_from_checkpoint=checkpoint, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

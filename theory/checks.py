@@ -1,8 +1,10 @@
 """Argument checks shared by every module: each error states the rule and then what was received."""
 
 import difflib
+import re
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,21 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> str:
     nearest = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.4)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}; got {value!r}{hint}")
+
+
+def check_folder_name(name: str, value: str) -> str:
+    """Return `value`, or raise unless it can only name a folder within another one."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value):
+        raise ValueError(f"{name} must be made of letters, digits, - and _, as a folder is named so; got {value!r}")
+    return value
+
+
+def check_links(folder: Path, root: Path) -> None:
+    """Raise if a folder, which may not exist, or a name in it is a link out of `root`, where results are to stay."""
+    inside = root.resolve()
+    for path in (folder, *(folder.iterdir() if folder.is_dir() else ())):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise OSError(f"results must stay in {root}, got {path}, which is a link to {path.resolve()}")
 
 
 def as_floats(name: str, values: ArrayLike) -> FloatArray:

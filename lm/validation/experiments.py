@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
-from theory.checks import check_choice, check_positive
+from theory.checks import check_choice, check_folder_name, check_positive
 
 __all__ = [
     "PROFILES",
@@ -349,6 +349,7 @@ def parse_experiment(table: Mapping[str, Any]) -> Experiment:
     profiles = {name: _build(Profile, f"profiles.{name}", entry) for name, entry in sizes.items()}
     parts = {"worlds": worlds, "methods": methods, "profiles": profiles}
     experiment = _build(Experiment, "an experiment", {**table, **parts}, also=("language",))
+    check_folder_name("name", experiment.name)
     check_choice("report", experiment.report, REPORTS)
     labels = [method.label for method in methods]
     check_choice("baseline", experiment.baseline, labels)

@@ -25,6 +25,7 @@ from lm.validation.networks import ensure_reference, reference_key
 from lm.validation.store import check_settings, find_checked, open_settings, save_checked
 from lm.validation.tables import part_bytes, run_row, runs_of, write_tables
 from lm.validation.training import Outcome, check_run, prepare_process, train
+from theory.checks import check_links
 
 __all__ = ["ExperimentResult", "check_settings_of", "planned", "run_experiment"]
 
@@ -101,7 +102,8 @@ def run_experiment(
     for run in {(run.world.name, run.method.label): run for run in runs}.values():
         check_run(run)
     folder, references = Path(output) / experiment.name, Path(output) / "references"
-    with locked(folder):
+    check_links(references, Path(output))
+    with locked(folder, Path(output)):
         open_settings(folder, _settings(experiment, profile, runs))
         parts = {run.key: find_checked(folder / "parts", run.key) for run in runs}
         missing = [run for run in runs if _is_missing(parts[run.key])]

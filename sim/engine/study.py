@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from sim.engine.canonical import canonical_json, fingerprint
 from sim.engine.kinds import KINDS
 from sim.engine.table_rules import check_distinct, check_integers, check_keys, tables_of
 from sim.statuses import STATUSES
-from theory.checks import check_choice
+from theory.checks import check_choice, check_folder_name
 
 __all__ = [
     "Cell",
@@ -309,10 +308,7 @@ def parse_study(table: Mapping[str, Any]) -> StudyConfig:
     check_keys("a study", table, _COMMON | required, optional)
     canonical_json(table)
     check_integers(table)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", table["name"]):
-        raise ValueError(
-            f"name must be made of letters, digits, - and _, as a folder is named so; got {table['name']!r}"
-        )
+    check_folder_name("name", table["name"])
     common = {key: table[key] for key in _COMMON}
     if kind == "exact":
         return StudyConfig(**common, table=table["table"], parameters=dict(table.get("parameters", {})))
