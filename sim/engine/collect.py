@@ -15,8 +15,9 @@ from sim.claims.verdicts import judge
 from sim.engine.store import Store
 from sim.engine.study import StudyConfig
 from sim.engine.tasks import Task, metrics_schema, runs_of
-from sim.statistics.accumulate import CellAccumulator, keyed_bootstrap
+from sim.statistics.accumulate import SERIES_COLUMNS, CellAccumulator, keyed_bootstrap, summary_of
 from sim.statistics.summary import fit_rates
+from theory.checks import FloatArray
 
 __all__ = ["collect"]
 
@@ -41,7 +42,8 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path]
     runs = pd.DataFrame([run for task in tasks for run in found[task.index]])
     known = _metrics_of_methods(runs, tasks[0].kind.metric)
     cells = [list(cell) for _, cell in itertools.groupby(tasks, lambda task: task.columns)]
-    summaries, bootstrap = [], {}
+    rows_of_summary: list[dict[str, Any]] = []
+    bootstrap: dict[tuple[Any, ...], FloatArray] = {}
     with (
         store.write_table("metrics", metrics_schema(tasks[0])) as writer,
         tqdm(total=len(tasks), desc=f"{study.name}: tables", unit="part", disable=None) as bar,
@@ -51,11 +53,11 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path]
             for task in cell:
                 rows = _rows(task, parts[task.index], found[task.index], known)
                 writer.write_table(rows)
-                statistics.add(rows.to_pandas(strings_to_categorical=True))
+                statistics.add(rows.select(SERIES_COLUMNS).to_pandas(strings_to_categorical=True))
                 bar.update()
-            summaries.append(_with_columns(cell[0].columns, statistics.summary()))
+            rows_of_summary += [cell[0].columns | row for row in statistics.rows()]
             bootstrap |= keyed_bootstrap(cell[0].columns, statistics.bootstrap_means())
-    summary = pd.concat(summaries, ignore_index=True)
+    summary = summary_of(rows_of_summary)
     shared = [*cells[0][0].columns, "method", "block", "replicates"]
     tables = {
         "runs": runs.drop(columns=_UNSAVED),
@@ -97,8 +99,3 @@ def _rows(task: Task, part: Path, runs: Sequence[Mapping[str, Any]], known: Mapp
     ]
     failed = [pa.Table.from_pandas(frame, schema=schema, preserve_index=False) for frame in frames]
     return pa.concat_tables([pq.read_table(part).replace_schema_metadata(None), *failed])
-
-
-def _with_columns(columns: Mapping[str, Any], table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with columns of constant values before its own."""
-    return table.assign(**columns)[[*columns, *table.columns]]

@@ -198,8 +198,13 @@ def metrics_schema(task: Task) -> pa.Schema:
 def _part(task: Task, frames: list[pd.DataFrame], runs: list[dict[str, Any]]) -> bytes:
     """Return metrics and runs as the bytes of a Parquet file."""
     schema = metrics_schema(task)
-    metrics = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=schema.names)
-    table = pa.Table.from_pandas(metrics.assign(**task.columns)[schema.names], schema=schema, preserve_index=False)
+    own = pa.schema([schema.field(name) for name in _OWN])
+    found = [pa.Table.from_pandas(frame, schema=own, preserve_index=False) for frame in frames]
+    metrics = pa.concat_tables([own.empty_table(), *found]).combine_chunks()
+    shared = [
+        pa.repeat(pa.scalar(value, schema.field(name).type), len(metrics)) for name, value in task.columns.items()
+    ]
+    table = pa.Table.from_arrays([*shared, *metrics.columns], schema=schema)
     return parquet_bytes(table.replace_schema_metadata({_RUNS: json.dumps(runs)}))
 
 

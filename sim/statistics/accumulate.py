@@ -17,15 +17,18 @@ from sim.statuses import STATUSES
 from theory.checks import FloatArray
 
 __all__ = [
+    "SERIES_COLUMNS",
     "CellAccumulator",
     "Group",
     "SeriesAccumulator",
     "clopper_pearson",
     "groups_of",
     "keyed_bootstrap",
+    "summary_of",
 ]
 
-_COLUMNS = ("method", "replicate", "status", "metric", "value", "exact")
+SERIES_COLUMNS = ("method", "replicate", "status", "metric", "value", "exact")
+"""Columns of a part that its statistics need."""
 # Bootstrap weights are Poisson numbers of mean 1, looked up by 16 random bits: ten times faster than NumPy's sampler,
 # and each probability is right to 2^-16. Means divide by the sum of their weights.
 _POISSON = np.searchsorted(poisson.cdf(np.arange(12), 1.0), (np.arange(2**16) + 0.5) / 2**16).astype(np.uint8)
@@ -176,9 +179,9 @@ class CellAccumulator:
         ValueError
             If a column is missing, a status is unknown, or a replicate came with an earlier part.
         """
-        absent = [column for column in _COLUMNS if column not in part]
+        absent = [column for column in SERIES_COLUMNS if column not in part]
         if absent:
-            raise ValueError(f"a part must have the columns {', '.join(_COLUMNS)}; got none called {absent[0]}")
+            raise ValueError(f"a part must have the columns {', '.join(SERIES_COLUMNS)}; got none called {absent[0]}")
         replicates, position = np.unique(part["replicate"].to_numpy(), return_inverse=True)
         self._see(replicates)
         columns = []
@@ -213,16 +216,24 @@ class CellAccumulator:
 
     def summary(self) -> pd.DataFrame:
         """Return one row for each method and metric, in order of appearance, see `sim.statistics.summary.summarise`."""
-        rows = [
+        return summary_of(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of `summary`."""
+        return [
             {"method": method, "metric": metric} | series.row() for (method, metric), series in self._series.items()
         ]
-        table = pd.DataFrame(rows)
-        return table.assign(exact=table["exact"].astype("Float64")) if rows else table
 
     def bootstrap_means(self) -> dict[tuple[Any, ...], FloatArray]:
         """Return the bootstrapped means of each (method, metric), shape (draws,); NaN in draws that weigh no value."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return {name: self._sums[name] / self._weights[name] for name in self._sums}
+
+
+def summary_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows of summaries as one table, in which exact values may be missing."""
+    table = pd.DataFrame(rows)
+    return table.astype({"exact": "Float64"}) if rows else table
 
 
 def keyed_bootstrap(
@@ -285,7 +296,7 @@ def groups_of(table: pd.DataFrame, keys: list[str]) -> Iterator[Group]:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {name!r}")
     status = np.array([STATUSES.index(name) for name in names], dtype=np.int64)[codes]
     value, exact = (table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("value", "exact"))
-    number = table.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
+    number = _numbers(table, keys)
     order = np.argsort(number, kind="stable")
     bounds = np.flatnonzero(np.diff(number[order], prepend=-1, append=number.max(initial=-1) + 1))
     heads = table[keys].iloc[order[bounds[:-1]]].itertuples(index=False, name=None)
@@ -295,6 +306,15 @@ def groups_of(table: pd.DataFrame, keys: list[str]) -> Iterator[Group]:
         known = exact[rows][np.isfinite(exact[rows])]
         counts = np.bincount(status[rows], minlength=len(STATUSES))
         yield Group(key, counts, used, value[used], float(known[0]) if len(known) else None)
+
+
+def _numbers(table: pd.DataFrame, keys: list[str]) -> NDArray[np.intp]:
+    """Return the number of each row's group, in order of appearance; several times faster than a groupby."""
+    number = np.zeros(len(table), dtype=np.intp)
+    for key in keys:
+        codes, values = pd.factorize(table[key], use_na_sentinel=False)
+        number, _ = pd.factorize(number * len(values) + codes)
+    return number
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
