@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lm.data.values import listed
+
 __all__ = ["FORMATS", "KNOWN_COLUMNS", "OPTIONAL_COLUMNS", "TableLayout", "table_layout"]
 
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -151,8 +153,8 @@ def _missing(columns: frozenset[str]) -> str:
 
 
 def _listed(columns: Iterable[str]) -> str:
-    """Return names of columns as text."""
-    return ", ".join(sorted(map(str, columns)))
+    """Return names of columns as text, in alphabetical order."""
+    return listed(sorted(columns, key=str))
 
 
 def _shown(layout: _RowLayout) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lm.data.values import check_text, shown
+from lm.data.values import check_text, listed, shown
 
 __all__ = [
     "Conversation",
@@ -55,7 +55,7 @@ def read_conversation(column: str, value: Any) -> Conversation:
     for position, message in enumerate(messages):
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
-                got = shown(message[key]) if key in message else f"keys {', '.join(map(str, message)) or 'none'}"
+                got = shown(message[key]) if key in message else f"keys {listed(message) or 'none'}"
                 raise ValueError(f"{column}: message {position} must have a {key} that is text, got {got}")
         check_text(f"{column}: message {position}", message["content"])
     return messages

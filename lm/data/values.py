@@ -2,11 +2,12 @@
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_text", "read_alpha", "read_ids", "read_label", "read_log_prob", "read_weight", "shown"]
+__all__ = ["check_text", "listed", "read_alpha", "read_ids", "read_label", "read_log_prob", "read_weight", "shown"]
 
 
 def check_text(column: str, text: str) -> None:
@@ -113,6 +114,17 @@ def read_ids(column: str, value: Any, vocabulary: int) -> np.ndarray:
             "were they made by another tokenizer?"
         )
     return ids.astype(np.int32)
+
+
+def listed(names: Iterable[Any]) -> str:
+    r"""Return names of columns or keys as text on one line.
+
+    Examples
+    --------
+    >>> print(listed(["prompt", f"two{chr(10)}lines", 1]))
+    prompt, 'two\nlines', 1
+    """
+    return ", ".join(name if isinstance(name, str) and name.isprintable() else shown(name) for name in names)
 
 
 def shown(value: Any, longest: int = 40) -> str:

@@ -49,6 +49,15 @@ def test_message_with_keys_of_other_types():
         canonical_rows([{"messages": [{1: 2}], "label": 1}], 50)
 
 
+def test_names_of_several_lines():
+    with pytest.raises(ValueError, match=r"^row 0: .*; got 'comple\\ntion', label, prompt: .*$"):
+        canonical_rows([{"prompt": "a", "comple\ntion": "b", "label": 1}], 50)
+    with pytest.raises(
+        ValueError, match=r"^row 0: messages: message 0 must have a content .* keys role, 'con\\ntent'$"
+    ):
+        canonical_rows([{"messages": [{"role": "user", "con\ntent": "a"}], "label": 1}], 50)
+
+
 def test_deep_cell_of_csv_is_text(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text(f"prompt,completion,label\na,{_DEEP},1\n")
