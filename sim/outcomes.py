@@ -1,5 +1,6 @@
 """What became of replicated runs: a status and metrics per replicate, and the long table that studies store."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,17 +42,20 @@ class Outcome:
 
     def table(self) -> pd.DataFrame:
         """Return the metrics as a long table: method, replicate, status, metric, value, exact."""
-        frames = [
-            pd.DataFrame(
-                {
-                    "method": self.label,
-                    "replicate": np.arange(len(values)),
-                    "status": self.status,
-                    "metric": name,
-                    "value": values,
-                    "exact": self.exact.get(name, np.nan),
-                }
-            )
-            for name, values in self.metrics.items()
-        ]
-        return pd.concat(frames, ignore_index=True)
+        metrics, replicates = len(self.metrics), len(self.status)
+        codes, statuses = pd.factorize(self.status)
+        return pd.DataFrame(
+            {
+                "method": _strings(np.zeros(metrics * replicates, dtype=np.intp), [self.label]),
+                "replicate": np.tile(np.arange(replicates), metrics),
+                "status": _strings(np.tile(codes, metrics), statuses),
+                "metric": _strings(np.repeat(np.arange(metrics), replicates), [*self.metrics]),
+                "value": np.concatenate([*self.metrics.values()]),
+                "exact": np.repeat([self.exact.get(name, np.nan) for name in self.metrics], replicates),
+            }
+        )
+
+
+def _strings(codes: NDArray[np.intp], values: Sequence[str]) -> pd.api.extensions.ExtensionArray | NDArray[np.object_]:
+    """Return the values that codes stand for, as strings; a string a row would take longer than many a fit."""
+    return pd.Series([*values], dtype=str).array.take(codes)

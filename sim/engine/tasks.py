@@ -10,10 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from sim.engine.kinds import KINDS, Kind
 from sim.engine.limits import OutOfTime, time_limit
@@ -148,7 +149,9 @@ def run_task(task: Task, timeout: float | None = None) -> tuple[int, bytes]:
     (3, ['balanced', 'pooled'])
     """
     task.kind.load()
-    with threadpool_limits(limits=1):  # processes are the parallelism; BLAS threads would fight over the same cores
+    with _threadpools(task.kind).limit(
+        limits=1
+    ):  # processes are the parallelism; BLAS threads would fight over the same cores
         frames, runs = _run_methods(task, timeout)
     return task.index, _part(task, frames, runs)
 
@@ -268,7 +271,8 @@ def _run_row(
         counted[status] = task.replicates
     else:
         names = frame["metric"].unique().tolist()
-        counted |= frame.loc[frame["metric"] == names[0], "status"].value_counts().to_dict()
+        codes, found = pd.factorize(frame["status"].array[(frame["metric"] == names[0]).to_numpy()])
+        counted |= zip(found, np.bincount(codes).tolist(), strict=True)
     return {
         **task.columns,
         "method": method.label,
@@ -284,6 +288,12 @@ def _run_row(
         "seconds": seconds,
         "metrics": names,
     }
+
+
+@lru_cache
+def _threadpools(kind: Kind) -> ThreadpoolController:
+    """Return the pools of threads of a kind that is loaded; to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=64)
