@@ -27,7 +27,7 @@ _GRADIENT_TOLERANCE = 1e-10  # times the total mass, in whitened coordinates
 _STEP_TOLERANCE = 1e-9  # of the log-ratios, or of the probabilities where limits are accepted
 _NOTHING_TO_GAIN = 1e-12  # decrease of the risk that Newton's step predicts, times the mass
 _SADDLE = 1e-8  # curvature below minus this times the mass is negative
-_NUMBERS_AT_ONCE = 200_000  # so that a few arrays fit into the cache
+_NUMBERS_AT_ONCE = 100_000  # so that a few arrays fit into the cache
 _BARRIERS = (1e-3, 1e-5, 1e-7, 1e-9)  # nonpreferred masses in units of the preferred one
 
 
@@ -157,8 +157,8 @@ def fit_log_linear(
     if theta.shape not in ((phi.shape[2],), (problems, phi.shape[2])):
         raise ValueError(f"start must have shape (d,) or (problems, d) with d = {phi.shape[2]}, got {theta.shape}")
     theta = np.broadcast_to(theta, (problems, phi.shape[2]))
-    whitened, basis = _whiten(phi, q.mean(axis=0))
-    space, start = _Space(Design(whitened), np.asfortranarray(q)), theta @ np.linalg.pinv(basis).T
+    whitened, basis, inverse = _whiten(phi, q.mean(axis=0))
+    space, start = _Space(Design(whitened), np.asfortranarray(q)), theta @ inverse.T
     per_problem = phi.shape[0] * phi.shape[1] * (phi.shape[1] if isinstance(risk, PairedRisk) else 1)
     size = max(1, _NUMBERS_AT_ONCE // per_problem)
     parts = [
@@ -206,8 +206,8 @@ class _Space:
 _Part = tuple[FloatArray, FloatArray, NDArray[np.str_], FloatArray, NDArray[np.int64]]
 
 
-def _whiten(features: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return features centred and uncorrelated over the responses, and the basis (d, rank) of their coordinates.
+def _whiten(features: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return features centred and uncorrelated over the responses, a basis (d, rank) and its inverse.
 
     ``theta = basis @ coordinates`` lies in the span of the centred features, so that it is the shortest one.
     """
@@ -217,7 +217,7 @@ def _whiten(features: FloatArray, reference: FloatArray) -> tuple[FloatArray, Fl
     _, size, directions = np.linalg.svd(scaled, full_matrices=False)
     kept = size > np.abs(features).max(initial=0.0) * max(scaled.shape) * np.finfo(float).eps  # the rest is rounding
     basis = directions[kept].T / size[kept]
-    return centred @ basis, basis
+    return centred @ basis, basis, directions[kept] * size[kept][:, None]
 
 
 def _fit_part(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) -> _Part:
@@ -247,7 +247,7 @@ def _finish_at_the_edge(risk: UnpairedRisk, space: _Space, part: _Part, accept_l
 
 def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) -> _Part:
     """Run Newton's method on all problems until each has converged, run away or failed."""
-    coordinates, at = _start(risk, space, start)
+    coordinates, at, value = _start(risk, space, start)
     mass, policies = risk.total_mass, np.array(at.probabilities, order="F")
     status = np.where(mass > 0, "nonconverged", "error")
     norm, steps = np.where(mass > 0, np.inf, 0.0), np.zeros(len(mass), dtype=np.int64)
@@ -256,10 +256,12 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
     for _ in range(_MAX_STEPS):
         if not going.all():
             rows = np.nonzero(going)[0]
-            some, place, at, active = some.rows(rows), place.rows(rows), at.rows(rows), active[rows]
+            some, place, at, active, value = some.rows(rows), place.rows(rows), at.rows(rows), active[rows], value[rows]
         if not active.size:
             break
         point = some.reference_point(at)
+        if point.any():  # another point than that of the last step makes another risk
+            value = some.value(at, point)
         slopes = some.slopes(at, place.design, point)
         step, descent, lowest = newton_step(slopes, mass[active], exact)
         change = place.design.logits(step)
@@ -275,35 +277,41 @@ def _descend(risk: Risk, space: _Space, start: FloatArray, accept_limits: bool) 
         status[active[settled | last]], status[active[gone & ~settled]] = "ok", "diverged"
         rest = ~settled & ~gone & ~some.at_edge(at.u)
         if not rest.all():
+            rows = np.nonzero(~rest)[0]
+            _put(policies, active[rows], some_of(at.probabilities, rows))
             rows = np.nonzero(settled & (not accept_limits))[0]  # with limits a last step may be a long way
             coordinates[active[rows]] += step[rows]
             _put(policies, active[rows], some_of(at.probabilities, rows) * (1.0 + some_of(change, rows)))
             rows = np.nonzero(rest)[0]
             some, place, at, active = some.rows(rows), place.rows(rows), at.rows(rows), active[rows]
-            step, descent, last, point, distance, length = (
-                values[rows] for values in (step, descent, last, point, distance, length)
+            step, descent, last, point, distance, length, value = (
+                values[rows] for values in (step, descent, last, point, distance, length, value)
             )
             change = some_of(change, rows)
         if (distance > _FARTHEST).any():
             # Responses whose losses have long become constant may go as far as they like.
             length = place.largest(np.where(some.scale * at.u > -_FARTHEST, change, 0.0))
         reach = np.minimum(_LONGEST_STEP / np.maximum(some.scale * length, _LONGEST_STEP), some.room(at.u, change))
-        factor, at = _line_search(some, place, at, reach[:, None, None] * change, reach * descent, point)
+        change *= reach[:, None, None]
+        factor, at, value = _line_search(some, place, at, value, change, reach * descent, point)
         coordinates[active] += (factor * reach)[:, None] * step
         steps[active] += 1
-        _put(policies, active, at.probabilities)
         going = ~last & (factor > 0)
+        ended = np.nonzero(~going)[0]
+        _put(policies, active[ended], some_of(at.probabilities, ended))
+    _put(policies, active, at.probabilities)
     return coordinates, policies, status, norm, steps
 
 
-def _start(risk: Risk, space: _Space, start: FloatArray) -> tuple[FloatArray, Policies]:
-    """Return first coordinates and policies: 0, the reference, where the risk at `start` is infinite."""
+def _start(risk: Risk, space: _Space, start: FloatArray) -> tuple[FloatArray, Policies, FloatArray]:
+    """Return first coordinates, policies and risks: 0, the reference, where the risk at `start` is infinite."""
     at = space.policies(space.design.logits(start))
-    finite = np.isfinite(risk.value(at, risk.reference_point(at)))
-    if finite.all():
-        return start.copy(), at
-    start = np.where(finite[:, None], start, 0.0)
-    return start, space.policies(space.design.logits(start))
+    value = risk.value(at, risk.reference_point(at))
+    if np.isfinite(value).all():
+        return start.copy(), at, value
+    start = np.where(np.isfinite(value)[:, None], start, 0.0)
+    at = space.policies(space.design.logits(start))
+    return start, at, risk.value(at, risk.reference_point(at))
 
 
 def _put(whole: FloatArray, rows: NDArray[np.intp], values: FloatArray) -> None:
@@ -312,15 +320,24 @@ def _put(whole: FloatArray, rows: NDArray[np.intp], values: FloatArray) -> None:
 
 
 def _line_search(
-    risk: Risk, space: _Space, at: Policies, change: FloatArray, slope: FloatArray, point: FloatArray
-) -> tuple[FloatArray, Policies]:
-    """Return the largest factors 1, 1/2, 1/4 ... with sufficient decrease (Armijo), or 0, and the policies there."""
-    value = risk.value(at, point)
+    risk: Risk,
+    space: _Space,
+    at: Policies,
+    value: FloatArray,
+    change: FloatArray,
+    slope: FloatArray,
+    point: FloatArray,
+) -> tuple[FloatArray, Policies, FloatArray]:
+    """Return the largest factors 1, 1/2, 1/4 ... with sufficient decrease (Armijo), or 0, and policies and risks there.
+
+    `change` is that of the log-ratios, and `slope` that of the risk, for the factor 1.
+    """
     slack = 1e-14 * (risk.total_mass + np.abs(value))  # rounding of a sum: near the minimum the risk is flat to it
     factor, reached = np.ones(len(slope)), space.policies(at.u + change)
-    pending = np.nonzero(~(risk.value(reached, point) <= value + _SUFFICIENT * slope + slack))[0]
+    lower = risk.value(reached, point)
+    pending = np.nonzero(~(lower <= value + _SUFFICIENT * slope + slack))[0]
     if not pending.size:
-        return factor, reached
+        return factor, reached, lower
     for _ in range(_MAX_HALVINGS):
         factor[pending] *= 0.5
         nearer = some_of(at.u, pending) + factor[pending, None, None] * some_of(change, pending)
@@ -329,7 +346,8 @@ def _line_search(
         if not pending.size:
             break
     factor[pending] = 0.0
-    return factor, space.policies(at.u + factor[:, None, None] * change)
+    reached = space.policies(at.u + factor[:, None, None] * change)
+    return factor, reached, risk.value(reached, point)
 
 
 def _check(

@@ -51,7 +51,7 @@ class Design:
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """Return ``sum_xy values phi``, (problems, d)."""
-        return np.asarray(values.T.reshape(len(self._flat), len(values)).T @ self._flat)
+        return np.asarray((self._flat.T @ values.T.reshape(len(self._flat), len(values))).T)
 
 
 class Curvature(Protocol):
@@ -169,11 +169,10 @@ def newton_step(slopes: Slopes, mass: FloatArray, exact: bool) -> tuple[FloatArr
         convex &= slopes.curvature.convex
     solved = convex.copy()
     if convex.any():
-        some = np.nonzero(convex)[0]
-        curvature = slopes.curvature if convex.all() else slopes.curvature.rows(some)
-        step[some], solved[some] = _conjugate_gradients(
-            curvature, slopes.gradient[some], slopes.noise[some], mass[some]
-        )
+        some = slice(None) if convex.all() else np.nonzero(convex)[0]
+        curvature = slopes.curvature if convex.all() else slopes.curvature.rows(np.nonzero(convex)[0])
+        given = (slopes.gradient[some], slopes.noise[some], mass[some])
+        step[some], solved[some] = _conjugate_gradients(curvature, *given)
     rest = np.nonzero(~solved)[0]
     prompts, responses, dimension = slopes.curvature.design.features.shape
     size = max(1, _NUMBERS_AT_ONCE // (prompts * responses * max(responses, dimension)))
@@ -193,7 +192,7 @@ def _conjugate_gradients(
     size = np.abs(gradient).max(axis=1, initial=0.0)
     goal = np.maximum(np.clip(size / mass, _TIGHTEST, _LOOSEST) * size, noise)
     step, residual = np.zeros_like(gradient), -gradient
-    direction = residual @ inverse
+    direction = (inverse @ residual.T).T
     energy = (residual * direction).sum(axis=1)
     pending = size > goal
     for _ in range(_PRODUCTS):
@@ -205,9 +204,10 @@ def _conjugate_gradients(
         step += length * direction
         residual -= length * product
         pending &= np.abs(residual).max(axis=1, initial=0.0) > goal
-        conditioned = residual @ inverse
+        conditioned = (inverse @ residual.T).T
         before, energy = energy, (residual * conditioned).sum(axis=1)
-        direction = conditioned + (energy / np.where(before > 0, before, 1.0))[:, None] * direction
+        direction *= (energy / np.where(before > 0, before, 1.0))[:, None]
+        direction += conditioned
     return step, ~pending
 
 

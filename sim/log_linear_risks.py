@@ -43,11 +43,6 @@ class Policies:
     ratio: FloatArray
     probabilities: FloatArray
 
-    @cached_property
-    def softplus(self) -> FloatArray:
-        """Return ``log(1 + e^u)``."""
-        return np.log(1.0 + self.ratio)  # within eps, also for small ratios
-
     def rows(self, rows: NDArray[np.intp]) -> "Policies":
         """Return the policies of some of the problems."""
         return Policies(some_of(self.u, rows), some_of(self.ratio, rows), some_of(self.probabilities, rows))
@@ -174,7 +169,11 @@ class UnpairedRisk:
         """Return the risk of each problem; cells without mass do not count, whatever their loss."""
         u = at.u
         if self._logistic:
-            total = (self._curved * at.softplus - self.preferred * u).sum(axis=(1, 2))
+            losses = 1.0 + at.ratio
+            np.log(losses, out=losses)  # of small ratios too it is within eps
+            losses *= self._curved
+            losses -= self.preferred * u
+            total = losses.sum(axis=(1, 2))
             return np.where(np.isnan(total), np.inf, total)
         kl = np.broadcast_to(point[:, None, None], u.shape)
         total = np.zeros(len(u))
@@ -194,9 +193,14 @@ class UnpairedRisk:
             pull = first.sum(axis=2, keepdims=True)
             pulled = pull * policy
             # u carries rounding errors of eps (1 + |u|), which the second derivatives pass on.
-            blurred = np.abs(first) + (np.abs(second) + np.abs(pulled)) * (1.0 + np.abs(at.u))
-            curvature = UnpairedCurvature(design, second - pulled, policy)
-            return Slopes(design.adjoint(first - pulled), curvature, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
+            blurred = np.abs(second)
+            blurred += np.abs(pulled)
+            blurred *= 1.0 + np.abs(at.u)
+            blurred += np.abs(first)
+            first -= pulled
+            second -= pulled
+            curvature = UnpairedCurvature(design, second, policy)
+            return Slopes(design.adjoint(first), curvature, 16.0 * _EPS * blurred.sum(axis=(1, 2)))
 
     @property
     def _logistic(self) -> bool:
@@ -215,10 +219,14 @@ class UnpairedRisk:
 
     def _derivatives_of_logistic(self, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the derivatives of ``(alpha B + (1 - alpha) D) log(1 + r) + B log(1 + 1/r)``."""
-        weight = 1.0 / (1.0 + ratio)
+        weight = 1.0 + ratio
+        np.reciprocal(weight, out=weight)
         sigmoid = ratio * weight
-        first = self._mixture * sigmoid - self.preferred * weight
-        return first, self._curved * (sigmoid * weight)
+        first = self._mixture * sigmoid
+        first -= self.preferred * weight
+        weight *= sigmoid
+        weight *= self._curved
+        return first, weight
 
     def _derivatives(self, u: FloatArray, point: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return first and second derivatives of the risk in u, through `theory.loss_derivatives`."""
