@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 from transformers import EvalPrediction
 
 from lm.data.layout import aligned
 from lm.examples import ExampleSet
 from lm.method import RATIO_METHODS
-from lm.metrics import auc
+from lm.metrics import auc, average_ranks
 from lm.objective import Objective
 from theory.checks import FloatArray
 
@@ -223,11 +222,11 @@ class _Sample:
         if value is None:
             return None
         influence = np.empty_like(self.log_ratios)
-        overall = rankdata(self.log_ratios)
+        overall = average_ranks(self.log_ratios)
         for members, sign in ((self.preferred, 1.0), (~self.preferred, -1.0)):
             others = len(members) - members.sum()
             # Share of the other class below each of this class, ties half: its placement.
-            below = (overall[members] - rankdata(self.log_ratios[members])) / others
+            below = (overall[members] - average_ranks(self.log_ratios[members])) / others
             placement = below if sign > 0 else 1.0 - below
             influence[members] = (placement - value) / members.sum()
         return _estimate(value, influence, self.prompts, len(influence))

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from transformers import EvalPrediction
 
 from lm.method import RATIO_METHODS
 from lm.objective import Objective
 
-__all__ = ["MAXIMUM", "MetricSums", "auc", "batch_sums", "set_metrics", "summarise", "token_sums"]
+__all__ = ["MAXIMUM", "MetricSums", "auc", "average_ranks", "batch_sums", "set_metrics", "summarise", "token_sums"]
 
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
@@ -128,8 +127,31 @@ def auc(log_ratios: np.ndarray, preferred: np.ndarray) -> float | None:
     n_others = len(preferred) - n_preferred
     if not n_preferred * n_others:
         return None
-    ranks = rankdata(log_ratios)
+    ranks = average_ranks(log_ratios)
     return float((ranks[preferred].sum() - n_preferred * (n_preferred + 1) / 2) / (n_preferred * n_others))
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing their mean rank; `scipy.stats` has them too, at the price of its import.
+
+    Parameters
+    ----------
+    values : ndarray
+        Shape (examples,).
+
+    Returns
+    -------
+    ndarray
+        Float64, same shape; all NaN if a value is NaN.
+
+    Examples
+    --------
+    >>> average_ranks(np.array([2.0, 1.0, 2.0]))
+    array([2.5, 1. , 2.5])
+    """
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return np.full_like(ranks, np.nan) if np.isnan(values).any() else ranks
 
 
 def set_metrics(objective: Objective, prediction: EvalPrediction, has_reference: bool = True) -> dict[str, float]:

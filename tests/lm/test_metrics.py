@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 from transformers import EvalPrediction
 
 from lm.method import METHODS, resolve_method
-from lm.metrics import MetricSums, auc, batch_sums, set_metrics, summarise, token_sums
+from lm.metrics import MetricSums, auc, average_ranks, batch_sums, set_metrics, summarise, token_sums
 from lm.objective import Objective
 from lm.settings import MethodConfig
 
@@ -132,6 +133,11 @@ def test_totals_of_a_checkpoint_are_counted_once():
     other.restore(totals, main=False, device=CPU)
     assert main.totals() == totals
     assert all(pair == (0.0, 0.0) for pair in other.totals().values()) and list(other.totals()) == list(totals)
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [2.0, 1.0, 2.0, 2.0, -1.0], [1.0, math.nan, 0.0]])
+def test_ranks_are_those_of_scipy(values):
+    np.testing.assert_array_equal(average_ranks(np.array(values)), rankdata(np.array(values)))
 
 
 @pytest.mark.parametrize("digits", [0, 1, 6])  # many ties, some, none
