@@ -3,8 +3,8 @@
 Times and peaks of memory that ``make bench`` measured, from benchmarks/published.csv: medians with the least and the
 largest repetition. Upper row: a simulated replicate against its sample size, and an exact fit of RDRO against the
 number of responses. Middle row: a training step of a language model at the full vocabulary of Qwen2.5. Lower row: its
-output head alone, forward and backward, against the width of the model; at large widths products with the head take
-nearly all of the time, of which it needs more. Ratios of times are those of one machine and these versions; memory
+output head alone, forward and backward: its time against the width of the model and its memory against the vocabulary;
+at large widths products with the head take nearly all of the time, of which it needs more. Ratios of times are those of one machine and these versions; memory
 depends less on it.
 """
 
@@ -27,14 +27,14 @@ _COLUMNS = ("question", "contender", "role", "size_name", "size", "quantity", "u
 TABLES = {"benchmarks/published": (*_COLUMNS, "repetitions", "processor", "threads", "load", "versions")}
 """Tables read, with the columns needed."""
 
-_CURVES = (
-    ("sample_size", "time a replicate"),
-    ("tabular_fit", "time a fit"),
-    ("lm_head", "time a pass"),
-    ("lm_head", "peak memory"),
+_PANELS = (
+    ("sample_size", "time a replicate", "examples"),
+    ("tabular_fit", "time a fit", "responses"),
+    ("lm_step", "time a step", "tokens"),
+    ("lm_step", "peak memory", "tokens"),
+    ("lm_head", "time a pass", "width"),
+    ("lm_head", "peak memory", "vocabulary"),
 )
-_STEPS = (("lm_step", "time a step"), ("lm_step", "peak memory"))
-_PANELS = (*_CURVES[:2], *_STEPS, *_CURVES[2:])
 _TITLES = {
     "sample_size": "drawing and fitting a replicate",
     "tabular_fit": "exact fit of tabular RDRO",
@@ -46,7 +46,12 @@ _LOOKS = [METHOD_STYLES["rdro"], METHOD_STYLES["ddro"], METHOD_STYLES["mle"]]
 
 
 def plot_cost_against_size(
-    table: pd.DataFrame, question: str = "sample_size", quantity: str = "time a replicate", *, ax: Axes | None = None
+    table: pd.DataFrame,
+    question: str = "sample_size",
+    quantity: str = "time a replicate",
+    size_name: str = "examples",
+    *,
+    ax: Axes | None = None,
 ) -> Axes:
     """Plot what contenders cost against the size of the problem, on logarithmic axes.
 
@@ -58,6 +63,8 @@ def plot_cost_against_size(
         Benchmark.
     quantity : str
         What was measured, as the table names it.
+    size_name : str
+        What was varied, as the table names it.
     ax : Axes, optional
         Where to plot; default new axes.
 
@@ -72,7 +79,7 @@ def plot_cost_against_size(
         If the table has no such rows, or more contenders than can be told apart.
     """
     ax = new_axes() if ax is None else ax
-    rows = _select(table, question, quantity)
+    rows = _select(table, question, quantity, size_name)
     names = list(dict.fromkeys(rows["contender"]))
     if len(names) > len(_LOOKS):
         raise ValueError(f"a panel must show at most {len(_LOOKS)} contenders, got {len(names)} of {question}")
@@ -80,7 +87,7 @@ def plot_cost_against_size(
         line = rows[rows["contender"] == name].sort_values("size")
         ax.errorbar(line["size"], line["median"], _arms(line), capsize=1.5, **style.points())
     ax.set(xscale="log", yscale="log", title=_TITLES[question], ylabel=_quantity(rows))
-    ax.set_xlabel(_SIZES.get(rows["size_name"].iloc[0], rows["size_name"].iloc[0]))
+    ax.set_xlabel(_SIZES.get(size_name, size_name))
     sizes = sorted(rows["size"].unique())
     if len(sizes) <= 4 and max(sizes) < 1e4:  # few sizes are named one by one
         ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
@@ -119,7 +126,7 @@ def plot_step_cost(table: pd.DataFrame, quantity: str = "time a step", *, ax: Ax
         If the table has no such rows.
     """
     ax = new_axes() if ax is None else ax
-    rows = _select(table, "lm_step", quantity)
+    rows = _select(table, "lm_step", quantity, "tokens")
     labels = {"ours": "relratio", "peer": "peer"}
     for role, style in zip(labels, _LOOKS, strict=False):
         own = (rows["role"] == role).to_numpy()
@@ -150,12 +157,12 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     figure = new_figure(DOUBLE_COLUMN, 6.6)
     axes = figure.subplots(3, 2)
     parts = []
-    for ax, (question, quantity), panel in zip(axes.flat, _PANELS, "abcdef", strict=True):
+    for ax, (question, quantity, size_name), panel in zip(axes.flat, _PANELS, "abcdef", strict=True):
         if question == "lm_step":
             plot_step_cost(table, quantity, ax=ax)
         else:
-            plot_cost_against_size(table, question, quantity, ax=ax)
-        parts.append(_select(table, question, quantity).assign(panel=panel))
+            plot_cost_against_size(table, question, quantity, size_name, ax=ax)
+        parts.append(_select(table, question, quantity, size_name).assign(panel=panel))
     axes[1, 1].set(ylabel="", yticklabels=[])  # the same trainers
     letter(axes)
     rows = pd.concat(parts, ignore_index=True)
@@ -187,10 +194,11 @@ def _arms(rows: pd.DataFrame) -> np.ndarray:
     return np.asarray(np.abs(ends - rows["median"].to_numpy(float)))
 
 
-def _select(table: pd.DataFrame, question: str, quantity: str) -> pd.DataFrame:
+def _select(table: pd.DataFrame, question: str, quantity: str, size_name: str) -> pd.DataFrame:
     """Return the rows of a panel, ours first."""
-    rows = table[(table["question"] == question) & (table["quantity"] == quantity)]
+    wanted = {"question": question, "quantity": quantity, "size_name": size_name}
+    rows = table[np.logical_and.reduce([table[name] == value for name, value in wanted.items()])]
     if rows.empty:
-        raise ValueError(f"benchmarks/published must hold {quantity} of {question}, got none")
+        raise ValueError(f"benchmarks/published must hold {quantity} of {question} against {size_name}, got none")
     rows = rows.sort_values("role", kind="stable")[[*TABLES["benchmarks/published"]]]
     return only_series(rows, ["contender", "size"])

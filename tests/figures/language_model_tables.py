@@ -125,6 +125,7 @@ def _benchmarks(factor):
         ("sample_size", "examples", (10**3, 10**6, 10**9), ("time a replicate",)),
         ("tabular_fit", "responses", (20, 200), ("time a fit",)),
         ("lm_head", "width", (128, 896), ("time a pass", "CPU time a pass", "peak memory")),
+        ("lm_head", "vocabulary", (32_000, 151_936), ("time a pass", "peak memory")),
     )
     for question, name, sizes, quantities in curves:
         for size, quantity, role in itertools.product(sizes, quantities, ("ours", "peer")):

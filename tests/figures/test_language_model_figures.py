@@ -121,7 +121,7 @@ def test_divergence_is_drawn_with_the_intervals_of_the_table_and_its_steps_are_t
         ("plot_run_values", "strict_losses_stop_language_models", "metrics", ["moon"], "of rdro in the world moon"),
         ("plot_weighting_against_steps", "balanced_weights_in_language_models", "summary", ["moon"], "world moon"),
         ("plot_kl_by_reference", "reference_error_in_language_models", "summary", ["moon"], "world moon"),
-        ("plot_cost_against_size", "cost_against_peers", "published", ["lm_head", "love"], "hold love of lm_head"),
+        ("plot_cost_against_size", "cost_against_peers", "published", ["lm_head", "love"], "hold love of lm_head ag"),
     ],
 )
 def test_what_tables_do_not_hold_is_refused(plot, name, table, arguments, problem, results):
@@ -138,4 +138,6 @@ def test_costs_have_at_most_three_contenders_and_bars_from_least_to_largest(resu
     assert first[:, 0] == pytest.approx([0.9, 1.2])
     more = [table.assign(contender=table["contender"] + text) for text in ("", " again")]
     with pytest.raises(ValueError, match="at most 3 contenders, got 4 of tabular_fit"):
-        figures.plot_cost_against_size(pd.concat(more), "tabular_fit", "time a fit", ax=Figure().subplots())
+        figures.plot_cost_against_size(
+            pd.concat(more), "tabular_fit", "time a fit", "responses", ax=Figure().subplots()
+        )
