@@ -4,8 +4,8 @@ Times and peaks of memory that ``make bench`` measured, from benchmarks/publishe
 largest repetition. Upper row: a simulated replicate against its sample size, and an exact fit of RDRO against the
 number of responses. Middle row: a training step of a language model at the full vocabulary of Qwen2.5. Lower row: its
 output head alone, forward and backward: its time against the width of the model and its memory against the vocabulary;
-at large widths products with the head take nearly all of the time, of which it needs more. Ratios of times are those of one machine and these versions; memory
-depends less on it.
+at large widths products with the head take nearly all of the time, of which it needs more. Ratios of times are those of
+one machine and these versions; memory depends less on it.
 """
 
 from collections.abc import Mapping
