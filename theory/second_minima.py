@@ -30,8 +30,10 @@ def better_policies(
 
     A residual that is not small marks a problem without a main-branch solution: any candidate replaces it.
     """
-    best, found = policy.copy(), residual.copy()
     rows, js = _possible(cells, q)
+    if not rows.size:
+        return policy, residual
+    best, found = policy.copy(), residual.copy()
     lowest, known = np.full(len(q), np.inf), np.unique(rows[residual[rows] <= 1e-10])
     lowest[known] = _risk(cells[known], q[known], policy[known])
     for start in range(0, len(rows), _PAIRS_AT_ONCE):

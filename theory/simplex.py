@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from theory.bregman import Generator, Power, get_generator
 from theory.checks import FloatArray, check_alpha, check_choice
 from theory.second_minima import better_policies
-from theory.stationarity import Branch, Cells, RelativeKullbackLeibler, branch_for
+from theory.stationarity import Branch, Cells, RelativeKullbackLeibler, RelativeLogistic, branch_for
 
 __all__ = ["SimplexSolution", "minimise_over_simplex"]
 
@@ -23,6 +23,7 @@ _MAX_STEPS = 200
 _CONVERGED = 1e-9
 # S is a sum of K ratios, each with a relative error of a few eps.
 _TOLERANCE = 8.0 * np.finfo(float).eps
+_CELLS_AT_ONCE = 20_000  # what a step reads and writes stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -111,29 +112,45 @@ def minimise_over_simplex(
     cells = Cells(preferred_mass, nonpreferred_mass, np.broadcast_to(alpha[:, None], shape))
     q = np.broadcast_to(reference, shape)
     branch = branch_for(method, chosen, alpha)
-    unseen = (preferred_mass <= 0) & (nonpreferred_mass <= 0) & (q > 0)
-    ratio, multiplier, residual, iterations = _root(branch, cells, q, unseen)
-    if iterations and method != "mle" and isinstance(chosen, Power) and chosen.exponent > 1.0:
+    at_once = max(1, _CELLS_AT_ONCE // max(1, shape[1]))
+    parts = [slice(first, first + at_once) for first in range(0, max(1, shape[0]), at_once)]
+    policies, multipliers, residuals, iterations = zip(*(_solve(branch, cells[p], q[p]) for p in parts), strict=True)
+    if any(iterations) and method != "mle" and isinstance(chosen, Power) and chosen.exponent > 1.0:
         raise ValueError(
             f"a power generator must have an exponent of at most 1 for a convex risk, got {chosen.exponent:g} and "
             "pointwise minimisers that do not sum to one"
         )
-    used = (q * ratio).sum(axis=1)
-    left_over = np.maximum(1.0 - used, 0.0)
+    residual = np.concatenate(residuals)
+    return SimplexSolution(
+        np.concatenate(policies), np.concatenate(multipliers), residual, residual <= _CONVERGED, max(iterations)
+    )
+
+
+def _solve(branch: Branch, cells: Cells, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """Return policies, multipliers, residuals and the number of steps of some problems."""
+    unseen = (cells.preferred <= 0) & (cells.nonpreferred <= 0) & (q > 0)
+    any_unseen = np.asarray(unseen.any(axis=1))
+    ratio, multiplier, residual, iterations = _root(branch, cells, q, any_unseen)
+    policy = q * ratio
+    left_over = 1.0 - policy.sum(axis=1)
     # Mass that no ratio absorbs goes to responses without evidence, else to those whose cost is linear there
-    # (phi is constant in r for a KL response without preferred mass).
-    taker = _left_over_takers(branch, cells, q, unseen, multiplier)
-    taker_mass = np.where(taker, q, 0.0).sum(axis=1)
-    fills = (taker_mass > 0) & (left_over > _TOLERANCE)
-    share = np.where(fills, left_over / np.where(taker_mass > 0, taker_mass, 1.0), 0.0)
-    policy = q * (ratio + np.where(taker, share[:, None], 0.0))
-    residual = np.where(fills, 0.0, residual)
-    if method == "rdro" and chosen.name == "logistic":
-        rows = np.nonzero((multiplier > 0) & ~unseen.any(axis=1))[0]
+    # (phi is constant in r for a KL response without preferred mass). Their ratio is 0 so far.
+    rows = np.nonzero(left_over > _TOLERANCE)[0]
+    taker = _left_over_takers(branch, cells[rows], q[rows], unseen[rows], multiplier[rows])
+    taken = np.where(taker, q[rows], 0.0)
+    taker_mass = taken.sum(axis=1)
+    fills = taker_mass > 0
+    rows, taken = rows[fills], taken[fills]
+    policy[rows] += taken * (left_over[rows] / taker_mass[fills])[:, None]
+    residual[rows] = 0.0
+    if isinstance(branch, RelativeLogistic):
+        rows = np.nonzero((multiplier > 0) & ~any_unseen)[0]
         policy[rows], residual[rows] = better_policies(cells[rows], q[rows], policy[rows], residual[rows])
     total = policy.sum(axis=1, keepdims=True)
-    policy = np.where(total > 0, policy / np.where(total > 0, total, 1.0), q)
-    return SimplexSolution(policy, multiplier, residual, residual <= _CONVERGED, iterations)
+    nothing = total[:, 0] <= 0
+    policy /= np.where(total > 0, total, 1.0)
+    policy[nothing] = q[nothing]
+    return policy, multiplier, residual, iterations
 
 
 def _check_masses(
@@ -156,54 +173,45 @@ def _check_masses(
 
 
 def _root(
-    branch: Branch, cells: Cells, q: FloatArray, unseen: NDArray[np.bool_]
+    branch: Branch, cells: Cells, q: FloatArray, any_unseen: NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray, FloatArray, int]:
     """Return ratios, multipliers and residuals at the root of S, and the number of steps."""
-    problems = len(q)
-    multiplier = np.zeros(problems)
-    ratio, slope = branch.ratios(cells, np.zeros_like(q))
+    multiplier = np.zeros(len(q))
+    ratio, slope = branch.ratios(cells, np.zeros(q.shape))
     gap = (q * ratio).sum(axis=1) - 1.0
     # With responses that cost nothing, the left-over mass is theirs and lambda stays 0.
-    settled = (np.abs(gap) <= _TOLERANCE) | ((gap < 0) & unseen.any(axis=1))
+    settled = (np.abs(gap) <= _TOLERANCE) | ((gap < 0) & any_unseen)
+    residual = np.where(settled, 0.0, np.abs(gap))
     active = np.nonzero(~settled)[0]
-    low, high = _bracket(branch, cells, q, gap, active)
-    here, tangent = gap[active], (q * q * slope).sum(axis=1)[active]
+    some, reference, here = cells[active], q[active], gap[active]
+    squared = reference * reference
+    tangent = (squared * slope[active]).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        peak = np.where(reference > 0, branch.peak(some) / reference, np.inf).min(axis=1, initial=np.inf)
+    low, high = np.where(here > 0, -np.inf, 0.0), np.where(here > 0, 0.0, peak)
     current, iterations = np.zeros(len(active)), 0
     while active.size and iterations < _MAX_STEPS:
         iterations += 1
+        # Lambda has the units of the masses. While one end of the bracket is open, no step more than doubles it.
+        reach = 1.0 + np.abs(current)
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = current - here / tangent
-        current = np.where((step > low) & (step < high), step, 0.5 * (low + high))
-        some = cells[active]
-        found, slope = branch.ratios(some, current[:, None] * q[active])
-        here = (q[active] * found).sum(axis=1) - 1.0
-        tangent = (q[active] ** 2 * slope).sum(axis=1)
+            step = np.clip(current - here / tangent, current - reach, current + reach)
+            current = np.where((step > low) & (step < high), step, 0.5 * (low + high))
+        found, slope = branch.ratios(some, current[:, None] * reference)
+        here = (reference * found).sum(axis=1) - 1.0
+        tangent = (squared * slope).sum(axis=1)
         low, high = np.where(here < 0, current, low), np.where(here > 0, current, high)
-        ratio[active], multiplier[active], gap[active] = found, current, here
         narrow = high - low <= 2.0 * np.finfo(float).eps * np.abs(current)
-        rest = ~((np.abs(here) <= _TOLERANCE) | narrow)
-        active, low, high, current, here, tangent = (x[rest] for x in (active, low, high, current, here, tangent))
-    return ratio, multiplier, np.where(settled, 0.0, np.abs(gap)), iterations
-
-
-def _bracket(
-    branch: Branch, cells: Cells, q: FloatArray, gap: FloatArray, active: NDArray[np.intp]
-) -> tuple[FloatArray, FloatArray]:
-    """Return multipliers between which S crosses 1, for the active problems."""
-    some, reference, shrink = cells[active], q[active], gap[active] > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        peak = np.where(reference > 0, branch.peak(some) / reference, np.inf).min(axis=1)
-    low, high = np.where(shrink, -1.0, 0.0), np.where(shrink, 0.0, np.minimum(peak, 1.0))
-    for _ in range(1000):  # lambda has the units of the masses; doubling reaches any size
-        sign = np.where(shrink, 1.0, -1.0)
-        end = np.where(shrink, low, high)
-        reached = (reference * branch.ratios(some, end[:, None] * reference)[0]).sum(axis=1) - 1.0
-        short = (sign * reached > 0) & (end < peak)
-        if not short.any():
-            break
-        low = np.where(short & shrink, 2.0 * low, low)
-        high = np.where(short & ~shrink, np.minimum(2.0 * high, peak), high)
-    return low, high
+        done = (np.abs(here) <= _TOLERANCE) | narrow | (iterations == _MAX_STEPS)
+        if not done.any():
+            continue
+        ready = active[done]
+        ratio[ready], multiplier[ready], residual[ready] = found[done], current[done], np.abs(here[done])
+        rest = np.nonzero(~done)[0]
+        some, reference, squared = some[rest], reference[rest], squared[rest]
+        active, low, high = active[rest], low[rest], high[rest]
+        current, here, tangent = current[rest], here[rest], tangent[rest]
+    return ratio, multiplier, residual, iterations
 
 
 def _left_over_takers(

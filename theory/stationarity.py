@@ -11,6 +11,7 @@ logistic generator ``(A r - B) / (r (1 - t r) (1 + (1 - 2 t) r))``; mle: ``phi =
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,10 @@ from theory.bregman import Generator, Power
 from theory.checks import FloatArray
 from theory.loss_derivatives import LossDerivatives, loss_derivatives
 
-__all__ = ["Branch", "Cells", "RelativeKullbackLeibler", "branch_for", "denominators", "pointwise_minimisers"]
+__all__ = [
+    *("Branch", "Cells", "RelativeKullbackLeibler", "RelativeLogistic"),
+    *("branch_for", "denominators", "pointwise_minimisers"),
+]
 
 _INVERSION_STEPS = 200
 _STEP = 1e-9  # in log r; Newton's next step is its square
@@ -35,9 +39,14 @@ class Cells:
     nonpreferred: FloatArray
     alpha: FloatArray
 
-    def __getitem__(self, rows: NDArray[np.intp]) -> "Cells":
+    def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Cells":
         """Return the cells of some problems."""
         return Cells(self.preferred[rows], self.nonpreferred[rows], self.alpha[rows])
+
+    @cached_property
+    def mixture(self) -> FloatArray:
+        """``t B + (1 - t) D``."""
+        return np.asarray(self.alpha * self.preferred + (1.0 - self.alpha) * self.nonpreferred)
 
 
 class Branch(Protocol):
@@ -54,7 +63,7 @@ def denominators(method: str, cells: Cells) -> FloatArray:
     """Return A, so that the pointwise minimiser is ``B / A``."""
     if method == "mle":
         return np.asarray(cells.alpha * (cells.preferred + cells.nonpreferred))
-    return np.asarray(cells.alpha * cells.preferred + (1.0 - cells.alpha) * cells.nonpreferred)
+    return cells.mixture
 
 
 def pointwise_minimisers(method: str, cells: Cells) -> FloatArray:
@@ -94,7 +103,7 @@ class RelativeLogistic:
         root = np.sqrt(np.maximum(gap * gap - 4.0 * phi * b, 0.0))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # far from the root r may be 1e300
             ratio = 2.0 * b / np.maximum(gap + root, np.finfo(float).tiny)
-            slope = np.where(b > 0, ratio * (1.0 + ratio) / root, 0.0)
+            slope = ratio * (1.0 + ratio) / np.maximum(root, np.finfo(float).tiny)  # 0 where B = 0, so r = 0
         return ratio, slope
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import EPS, alphas, assert_first_order_optimal, laws, problems, samples
 from tests.theory.independent import best_policy, risk_and_slopes
-from theory import GENERATORS, minimise_over_simplex, power, relative_ratio
+from theory import GENERATORS, minimise_over_simplex, power, relative_ratio, simplex
 
 CONVEX = [("rdro", "kl"), ("rdro", "least_squares"), ("rdro", "power"), ("mle", "logistic")]
 ALL = [("rdro", "logistic"), *CONVEX, ("ddro", "logistic")]
@@ -201,6 +201,26 @@ def test_likelihood_without_nonpreferred_mass_stops_at_the_edge():
     # Response 0 was never dispreferred: its ratio is 1/t exactly if the others leave room.
     policy = solve("mle", [0.2, 0.3], [0.0, 0.5], [0.2, 0.8], 0.5).policy[0]
     assert policy[0] == pytest.approx(0.4, rel=4 * EPS)
+
+
+@pytest.mark.parametrize("cells_at_once", [1, 12, 10**6])
+def test_size_of_the_blocks_of_a_batch_changes_nothing(cells_at_once, monkeypatch):
+    rng = np.random.default_rng(20260404)
+    p, m = (rng.multinomial(20, law, size=50) / 40 for law in rng.dirichlet(np.ones(4), 2))
+    q, alpha = np.full((1, 4), 0.25), np.full(1, 0.3)
+    whole = minimise_over_simplex("rdro", p, m, q, alpha)
+    monkeypatch.setattr(simplex, "_CELLS_AT_ONCE", cells_at_once)
+    blocks = minimise_over_simplex("rdro", p, m, q, alpha)
+    for name in ("policy", "multiplier", "residual", "converged", "iterations"):
+        np.testing.assert_array_equal(getattr(blocks, name), getattr(whole, name), err_msg=name)
+
+
+@pytest.mark.parametrize("method", ["rdro", "ddro", "mle"])
+def test_no_problems_have_no_solutions(method):
+    solution = minimise_over_simplex(
+        method, np.empty((0, 3)), np.empty((0, 3)), np.full((1, 3), 1 / 3), np.full(1, 0.3)
+    )
+    assert solution.policy.shape == (0, 3) and solution.converged.shape == (0,) and solution.iterations == 0
 
 
 @pytest.mark.parametrize(("method", "generator"), ALL)
