@@ -117,7 +117,7 @@ def run_experiment(
             work = _execute(_run_part, [(run, references, _versions()) for run in missing], jobs)
             with closing(_counted(work, experiment.name, len(runs), len(missing), progress)) as results:
                 for key, content in results:
-                    parts[key] = save_checked(folder / "parts", key, content, "parquet")
+                    parts[key] = save_checked(folder / "parts", key, content, "parquet", parts[key])
             rows = [runs_of(parts[run.key]) for run in runs]
             write_tables(folder, [parts[run.key] for run in runs])
     errors = tuple(f"{run}: {row['message']}" for run, row in zip(runs, rows, strict=True) if row["status"] == "error")

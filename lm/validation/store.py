@@ -16,11 +16,13 @@ _SHOWN = 5
 _SETTINGS = "settings.json"
 
 
-def save_checked(folder: Path, key: str, content: bytes, kind: str) -> Path:
-    """Save bytes as ``KEY-CHECKSUM.KIND``, and return the file."""
+def save_checked(folder: Path, key: str, content: bytes, kind: str, before: Path | None = None) -> Path:
+    """Save bytes as ``KEY-CHECKSUM.KIND``, in place of the key's file before, and return the file."""
     path = folder / f"{key}-{_checksum(content)}.{kind}"
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+        if before not in (None, path):  # goes first: of two sound files nobody could tell which one is the later
+            before.unlink(missing_ok=True)
     return path
 
 

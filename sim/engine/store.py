@@ -80,11 +80,11 @@ class Store:
             self._parts_folder.mkdir(exist_ok=True)
         checksum = hashlib.sha256(self._key + content).hexdigest()[:_DIGITS]
         path = self._parts_folder / f"{index:06d}-{checksum}.parquet"
+        before = self._parts.get(index, path)
         with _replacing(path) as temporary:
             temporary.write_bytes(content)
-        before = self._parts.get(index, path)
-        if before != path:
-            before.unlink(missing_ok=True)
+            if before != path:  # goes first: of two sound parts nobody could tell which one is the later
+                before.unlink(missing_ok=True)
         self._parts[index] = path
         return path
 

@@ -353,6 +353,7 @@ def test_a_run_that_raises_is_recorded_and_tried_again(tmp_path, monkeypatch, ca
     monkeypatch.undo()
     assert main(arguments) == 0
     assert "1 of 4 runs computed" in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "tiny" / "parts").iterdir())) == 4  # the one that failed is gone
 
 
 def test_changed_settings_are_refused(tmp_path, capsys):

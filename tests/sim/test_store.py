@@ -237,6 +237,18 @@ def test_a_part_takes_the_place_of_the_one_before(folder):
         assert store.parts()[3] == path and len(parts_of(folder)) == 2
 
 
+def test_a_kill_never_leaves_two_parts_of_a_task(folder, monkeypatch):
+    def killed(source, target):
+        assert [path.name[:6] for path in parts_of(folder) if path.suffix == ".parquet"] == ["000000"]
+        raise KeyboardInterrupt
+
+    with open_store(folder, SETTINGS) as store:
+        store.parts()
+        monkeypatch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.save_part(3, parquet_bytes(TABLE.slice(1)))
+
+
 def test_digest_covers_runs_and_metrics_alone(folder):
     with open_store(folder, SETTINGS) as store:
         save_tables(store, {"runs": TABLE, "metrics": TABLE, "timing": TABLE})
