@@ -45,6 +45,9 @@ def _read(path: Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
         exact = settings.get("kind") == "exact"
         versions = {} if exact else dict(settings["versions"])
+        for name in [settings["name"], *([] if exact else [settings["profile"]["name"]])]:
+            if not isinstance(name, str):
+                raise TypeError(f"names of studies and profiles must be text, got {type(name).__name__}")
         return {
             "study": settings["name"],
             "profile": None if exact else settings["profile"]["name"],

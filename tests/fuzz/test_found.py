@@ -285,6 +285,22 @@ def test_files_beside_figures(tmp_path):
             read(tmp_path)
 
 
+@pytest.mark.parametrize("names", [{"name": 1}, {"profile": {"name": ["quick"]}}])
+def test_names_of_other_types_beside_figures(tmp_path, names):
+    settings = {
+        "name": "study",
+        "kind": "monte_carlo",
+        "seed": 1,
+        "profile": {"name": "quick"},
+        "versions": {},
+        **names,
+    }
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"^.*config\.json must .*: names of studies and profiles must be text, got "):
+        read_provenance(tmp_path)
+
+
 def test_table_with_damaged_metadata_of_pandas(tmp_path):
     (tmp_path / "study").mkdir()
     table = pa.Table.from_pandas(pd.DataFrame({"n": [1]}), preserve_index=False)
