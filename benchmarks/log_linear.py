@@ -5,7 +5,14 @@ from the reference, theta = 0. The peers are scipy's L-BFGS-B with the analytic 
 Wolfe line search and autograd, both in float64, written from the formulas and without loops over prompts or responses.
 They stop at a gradient of at most 1e-8 in every component of theta, where the risk is of order 1. After the timing
 every fit of ours that a peer repeated must have a gradient no larger than the peer's or than 1e-10, and the same
-policy to 1e-5 and risk to 1e-9 of its value. One core: threads of BLAS and torch are pinned to one.
+policy to 1e-6 and risk to 1e-9 of its value. One core: threads of BLAS and torch are pinned to one.
+
+What bounds ours. A fit takes 3 Newton steps and a last look: 4 exponentials and 4 logarithms of every cell (prompt and
+response), and, with 10 or 13 products with Hessians, 29 products with the features at d = 10 and 35 at d = 100. On a
+core of an AMD EPYC these alone, which this file measures beside the fits, take 4 x 1.8 + 29 x 0.15 = 11 us at d = 10
+(100 cells) and 4 x 3.5 + 35 x 1.2 = 56 us at d = 100 (200 cells). Some 75 additions, products and sums over all cells
+in each step, 0.04 and 0.08 us each, add 12 and 25 us. The peer needs 12 evaluations at d = 10, about 1 ms in all, so
+that 100 times its speed would leave 10 us for a fit, less than the exponentials, logarithms and products alone.
 """
 
 import argparse
@@ -29,6 +36,7 @@ from sim.worlds import build_world
 ALPHA = 0.5
 EXAMPLES = 100_000
 DIMENSIONS = [10, 100]
+PROMPTS = [10, 20]  # those of the study, which leave 90 degrees of freedom; twice as many for 100 features
 TOLERANCE = 1e-8  # largest component of the peers' gradients
 TARGETS = {"scipy": 100, "torch": 20}
 NAMES = {"scipy": "scipy L-BFGS-B, one by one", "torch": "torch L-BFGS, one by one"}
@@ -82,7 +90,7 @@ def numpy_objective(data: Data, i: int) -> Callable[[np.ndarray], tuple[float, n
     prompts, responses, dimension = data.features.shape
     flat = np.ascontiguousarray(data.features.reshape(prompts * responses, dimension))
     reference, preferred = data.reference, data.preferred[i]
-    both = ALPHA * preferred + (1.0 - ALPHA) * data.nonpreferred[i]
+    curved = (1.0 + ALPHA) * preferred + (1.0 - ALPHA) * data.nonpreferred[i]
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         logits = (flat @ theta).reshape(prompts, responses)
@@ -92,8 +100,8 @@ def numpy_objective(data: Data, i: int) -> Callable[[np.ndarray], tuple[float, n
         ratio = weights / total  # p_theta / p_ref
         softplus = np.log1p(ratio)
         log_ratio = logits - np.log(total)
-        risk = np.vdot(preferred + both, softplus) - np.vdot(preferred, log_ratio)
-        slope = (preferred + both) * (ratio / (1.0 + ratio)) - preferred
+        risk = np.vdot(curved, softplus) - np.vdot(preferred, log_ratio)
+        slope = curved * (ratio / (1.0 + ratio)) - preferred
         slope -= reference * ratio * slope.sum(axis=1, keepdims=True)
         return float(risk), slope.ravel() @ flat
 
@@ -118,7 +126,7 @@ def torch_fits(data: Data, count: int) -> np.ndarray:
     flat = torch.tensor(data.features).flatten(0, 1)
     log_reference = torch.tensor(data.reference).log()
 
-    def fit(preferred: Any, both: Any) -> np.ndarray:
+    def fit(preferred: Any, curved: Any) -> np.ndarray:
         theta = torch.zeros(flat.shape[1], dtype=torch.float64, requires_grad=True)
         optimiser = torch.optim.LBFGS(
             [theta],
@@ -133,7 +141,7 @@ def torch_fits(data: Data, count: int) -> np.ndarray:
             optimiser.zero_grad()
             log_policy = torch.log_softmax((flat @ theta).view_as(log_reference) + log_reference, dim=1)
             u = log_policy - log_reference
-            risk = torch.vdot(both, torch.nn.functional.softplus(u).flatten()) - torch.vdot(preferred, u.flatten())
+            risk = torch.vdot(curved, torch.nn.functional.softplus(u).flatten()) - torch.vdot(preferred, u.flatten())
             risk.backward()
             return risk
 
@@ -164,9 +172,9 @@ def check(data: Data, ours: np.ndarray, theirs: np.ndarray, peer: str) -> dict[s
         "our_gradient": float(gradients[:, 0].max()),
         "their_gradient": float(gradients[:, 1].max()),
     }
-    if found["policy"] > 1e-5 or found["risk"] > 1e-9:
-        raise SystemExit(f"fits of {peer} must agree to 1e-5 in policies and 1e-9 in risks, got {found}")
-    if found["their_gradient"] > 2.0 * TOLERANCE:
+    if found["policy"] > 1e-6 or found["risk"] > 1e-9:
+        raise SystemExit(f"fits of {peer} must agree to 1e-6 in policies and 1e-9 in risks, got {found}")
+    if found["their_gradient"] > 1.1 * TOLERANCE:
         raise SystemExit(f"fits of {peer} must end at gradients of about {TOLERANCE}, got {found}")
     if (gradients[:, 0] > np.maximum(gradients[:, 1], 1e-10)).any():
         raise SystemExit(f"our gradients must be no larger than those of {peer} or 1e-10, got {found}")
@@ -178,6 +186,21 @@ def seconds(fit: Callable[[], np.ndarray], fits: int) -> tuple[float, np.ndarray
     start = time.perf_counter()
     parameters = fit()
     return (time.perf_counter() - start) / fits, parameters
+
+
+def kernel_seconds(data: Data) -> dict[str, float]:
+    """Return the times a fit that no batch can do without, once each: exp, log and both products with the features."""
+    problems = min(500, len(data.preferred))
+    flat = np.ascontiguousarray(data.features.reshape(-1, data.features.shape[2]))
+    rng = np.random.default_rng(0)
+    cells, vectors = rng.uniform(0.5, 2.0, (len(flat), problems)), rng.normal(size=(flat.shape[1], problems))
+    tasks: dict[str, Callable[[], np.ndarray]] = {
+        "exp": lambda: np.exp(cells),
+        "log": lambda: np.log(cells),
+        "product": lambda: flat @ vectors,
+        "adjoint": lambda: flat.T @ cells,
+    }
+    return {name: min(seconds(task, problems)[0] for _ in range(20)) for name, task in tasks.items()}
 
 
 def measure(data: Data, peers: Sequence[str], loop: int, repeats: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
@@ -199,7 +222,7 @@ def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dimensions", type=int, nargs="+", default=DIMENSIONS, help="features d (default: 10 100)")
-    parser.add_argument("--prompts", type=int, default=20, help="prompts (default: 20)")
+    parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS, help="prompts for each d (default: 10 20)")
     parser.add_argument("--responses", type=int, default=10, help="responses a prompt (default: 10)")
     parser.add_argument("--replicates", type=int, default=2000, help="data sets of the batch (default: 2000)")
     parser.add_argument("--loop", type=int, default=20, help="data sets of each peer (default: 20)")
@@ -207,18 +230,22 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="peers (default: scipy torch)")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
     arguments = parser.parse_args()
-    about, measurements, agreement = machine("numpy", *arguments.peers), [], {}
+    about, measurements, agreement, kernels = machine("numpy", *arguments.peers), [], {}, {}
     if "torch" in arguments.peers:
         import torch
 
         torch.set_num_threads(1)
-    for dimension in arguments.dimensions:
+    if len(arguments.prompts) != len(arguments.dimensions):
+        parser.error(f"--prompts must be as many as --dimensions, got {arguments.prompts} and {arguments.dimensions}")
+    for dimension, prompts in zip(arguments.dimensions, arguments.prompts, strict=True):
         with threadpool_limits(1):
-            data = draw(arguments.prompts, arguments.responses, dimension, arguments.replicates)
+            data = draw(prompts, arguments.responses, dimension, arguments.replicates)
+            kernels[dimension] = kernel_seconds(data)
             times, agreement[dimension] = measure(data, arguments.peers, arguments.loop, arguments.repeats)
         size = ("features", dimension, "time a fit", "s")
         ours = statistics.median(times["ours"])
         print(f"{dimension} features: {1e6 * ours:,.1f} us a fit in a batch of {arguments.replicates}")
+        print("  alone: " + ", ".join(f"{name} {1e6 * took:.2f} us" for name, took in kernels[dimension].items()))
         measurements.append(measurement("relratio, batched", "ours", *size, times["ours"]))
         for peer in arguments.peers:
             theirs = statistics.median(times[peer])
@@ -229,7 +256,7 @@ def main() -> None:
             )
             measurements.append(measurement(NAMES[peer], "peer", *size, times[peer], TARGETS[peer]))
     facts = {"examples": EXAMPLES, "prompts": arguments.prompts, "responses": arguments.responses}
-    save(arguments.output, "log_linear", about, 1, measurements, **facts, agreement=agreement)
+    save(arguments.output, "log_linear", about, 1, measurements, **facts, agreement=agreement, kernels=kernels)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Exact fits of log-linear policies, one parameter vector for all prompts, many data sets at once.
 
-``p_theta(y|x) ∝ p_ref(y|x) exp(phi(x, y).theta)``. Newton's method on the closed-form Hessian, with the absolute
-values of its eigenvalues (so that directions of negative curvature are left downhill) and Armijo's line search.
+``p_theta(y|x) ∝ p_ref(y|x) exp(phi(x, y).theta)``. Newton's method with Armijo's line search; `sim.log_linear_newton`
+solves for its steps. Negative curvature is left downhill, through the absolute values of the eigenvalues.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ class LogLinearFit:
         "ok", "nonconverged", "diverged" (the parameters run away: no finite minimiser) or "error" (no mass at all:
         the start is kept), shape (problems,).
     gradient_norm : ndarray
-        Largest component of the gradient in whitened coordinates, over the total mass, shape (problems,).
+        Largest component of the gradient in whitened coordinates, over the total mass, shape (problems,); that of
+        converged fits before a last step of at most 1e-9.
     iterations : ndarray
         Newton steps of each problem, shape (problems,).
     """

@@ -11,6 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TINY = {  # benchmarks that need no training of language models, and arguments with which they take a second or two
     "drawing_floor": ["--responses", "3", "--replicates", "4", "1001", "--repeats", "2"],
+    "log_linear": [
+        *("--dimensions", "3", "--prompts", "3", "--responses", "4", "--replicates", "4", "--loop", "2"),
+        *("--repeats", "2", "--peers", "scipy"),
+    ],
     "population": ["--prompts", "2", "--responses", "5", "--repeats", "2"],
     "problem_size": [
         *("--responses", "2", "4", "--prompts", "1", "2", "--cells", "40", "--loop", "1", "--repeats", "2"),
