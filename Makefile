@@ -32,7 +32,7 @@ test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
 
 test-min: $(MIN)/.installed ## the tests at the oldest releases that pyproject.toml admits, with the oldest Python at best
-	$(MIN)/bin/python -m pytest --numprocesses auto --dist loadgroup
+	$(MIN)/bin/python -m pytest -W ignore::DeprecationWarning --numprocesses auto --dist loadgroup
 
 lint: $(VENV)/.installed-dev ## formatting, ruff's rules, and mypy --strict over theory
 	$(BIN)/ruff format --check .
@@ -79,7 +79,8 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Every requirement at its lower bound; what these bring along is the newest that goes with them.
+# Every requirement at its lower bound; what these bring along is the newest that goes with them, about which they may
+# well warn.
 $(MIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(MIN)
 	grep -oE '"[A-Za-z0-9._-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' | sort -u >$(MIN)/constraints.txt
