@@ -25,7 +25,12 @@ TINY = {  # benchmarks that need no training of language models, and arguments w
     "tabular_fit": ["--responses", "3", "5", "--replicates", "4", "--loop", "2", "--repeats", "3"],
 }
 IN_TABLE = ("sample_size", "tabular_fit")
-HEAD = ["--widths", "8", "--vocabulary", "300", "--rounds", "1", "--threads", "1"]
+LM = {  # each in processes that train with torch
+    "lm_head": ["--widths", "8", "--vocabularies", "300", "--lengths", "64", "--passes", "1"],
+    "lm_packing": ["--steps", "2", "--spreads", "70", "--median", "20"],
+    "lm_start": ["--rounds", "1", "--kinds", "relratio", "transformers"],
+    "lm_step": ["--vocabularies", "300", "--steps", "2", "--kinds", "relratio", "trl, lean"],
+}
 
 
 def run(script, *arguments):
@@ -126,10 +131,14 @@ def test_no_results_name_the_command_that_makes_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_output_head_is_measured_against_all_logits(tmp_path):
-    done = run("lm_head.py", *HEAD, "--output", tmp_path)
+@pytest.mark.parametrize("name", LM)
+def test_language_model_benchmarks_compare_ours_with_a_peer(name, tmp_path):
+    done = run(f"{name}.py", *LM[name], "--threads", "1", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    content = json.loads((tmp_path / "lm_head.json").read_text())
-    assert [row["role"] for row in content["measurements"]] == 3 * ["ours"] + 6 * ["peer"]
-    assert {row["unit"] for row in content["measurements"]} == {"s", "MiB"}
-    assert max(content["largest_difference"]["8"].values()) < 1e-5
+    measurements = json.loads((tmp_path / f"{name}.json").read_text())["measurements"]
+    compared = {
+        role: {(row["size_name"], row["size"], row["quantity"]) for row in measurements if row["role"] == role}
+        for role in ("ours", "peer")
+    }
+    assert compared["ours"] == compared["peer"] and measurements[0]["role"] == "ours"
+    assert min(min(row["values"]) for row in measurements) > 0
