@@ -14,6 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike
 
+from theory.arrays import sigmoid, sigmoid_slope, signs, softplus
 from theory.checks import FloatArray, check_choice, check_nonnegative, check_positive, check_same_shape
 
 __all__ = ["GENERATORS", "Generator", "bregman_divergence", "get_generator", "power"]
@@ -56,6 +57,31 @@ class Generator(ABC):
         """Return ``alpha c(u) - f'(e^u)``, the relative loss of a preferred example."""
         return alpha * self.conjugate(log_ratio) - self.slope(log_ratio)
 
+    def relative_losses(self, log_ratio: Any, preferred: Any, alpha: Any) -> Any:
+        """Return the relative losses of both classes: ``alpha c - f'`` if preferred, else ``(1 - alpha) c``."""
+        xp = array_namespace(log_ratio)
+        rest = (1.0 - alpha) * self.conjugate(log_ratio)
+        return xp.where(preferred, self.relative_loss(log_ratio, alpha), rest)
+
+    def relative_derivatives(self, log_ratio: Any, preferred: Any, alpha: Any) -> tuple[Any, Any]:
+        """Return the first and second derivatives of `relative_losses` in u."""
+        xp = array_namespace(log_ratio)
+        share = xp.where(preferred, alpha, 1.0 - alpha)
+        first = share * self.conjugate_slope(log_ratio) - xp.where(preferred, self.weight(log_ratio), 0.0)
+        second = share * self.conjugate_curvature(log_ratio) - xp.where(preferred, self.weight_slope(log_ratio), 0.0)
+        return first, second
+
+    def direct_losses(self, log_ratio: Any, preferred: Any) -> Any:
+        """Return the losses of both classes at a direct ratio: ``-f'(e^u)`` if preferred, else ``c(u)``."""
+        xp = array_namespace(log_ratio)
+        return xp.where(preferred, -self.slope(log_ratio), self.conjugate(log_ratio))
+
+    def direct_derivatives(self, log_ratio: Any, preferred: Any) -> tuple[Any, Any]:
+        """Return the first and second derivatives of `direct_losses` in u."""
+        xp = array_namespace(log_ratio)
+        first = xp.where(preferred, -self.weight(log_ratio), self.conjugate_slope(log_ratio))
+        return first, xp.where(preferred, -self.weight_slope(log_ratio), self.conjugate_curvature(log_ratio))
+
 
 @dataclass(frozen=True)
 class Logistic(Generator):
@@ -69,28 +95,50 @@ class Logistic(Generator):
 
     def slope(self, log_ratio: Any) -> Any:
         """Return ``-softplus(-u)``."""
-        return -_softplus(-log_ratio)
+        return -softplus(-log_ratio)
 
     def conjugate(self, log_ratio: Any) -> Any:
         """Return ``softplus(u)``."""
-        return _softplus(log_ratio)
+        return softplus(log_ratio)
 
     def weight(self, log_ratio: Any) -> Any:
         """Return ``1 / (1 + r)``."""
-        xp = array_namespace(log_ratio)
-        return xp.exp(-_softplus(log_ratio))
+        return sigmoid(-log_ratio)
 
     def weight_slope(self, log_ratio: Any) -> Any:
         """Return ``-r / (1 + r)^2``."""
-        return -self.weight(log_ratio) * self.weight(-log_ratio)
+        return -self.conjugate_curvature(log_ratio)
 
     def conjugate_slope(self, log_ratio: Any) -> Any:
         """Return ``r / (1 + r)``, also where r itself overflows."""
-        return self.weight(-log_ratio)
+        return sigmoid(log_ratio)
 
     def conjugate_curvature(self, log_ratio: Any) -> Any:
         """Return ``r / (1 + r)^2``, also where r itself overflows."""
-        return self.weight(log_ratio) * self.weight(-log_ratio)
+        return sigmoid_slope(log_ratio)
+
+    def relative_losses(self, log_ratio: Any, preferred: Any, alpha: Any) -> Any:
+        """Return ``(1 + alpha) softplus(-u) + alpha u`` if preferred, else ``(1 - alpha) softplus(u)``."""
+        xp = array_namespace(log_ratio)
+        sign, largest = signs(preferred, log_ratio), xp.finfo(log_ratio.dtype).max
+        # A linear part of -inf would make the loss inf - inf, and one of inf NaN where it is multiplied by 0: bounded,
+        # and doubled, which makes the largest number inf again.
+        twice = (1.0 - sign) * xp.clip(log_ratio, -0.5 * largest, largest)
+        return (1.0 - alpha * sign) * softplus(sign * log_ratio) + 0.5 * alpha * twice
+
+    def relative_derivatives(self, log_ratio: Any, preferred: Any, alpha: Any) -> tuple[Any, Any]:
+        """Return ``(1 + alpha) sigmoid(u) - 1`` if preferred, else ``(1 - alpha) sigmoid(u)``, and their slopes."""
+        share = 1.0 - alpha * signs(preferred, log_ratio)
+        return share * sigmoid(log_ratio) - preferred, share * sigmoid_slope(log_ratio)
+
+    def direct_losses(self, log_ratio: Any, preferred: Any) -> Any:
+        """Return ``softplus(-u)`` if preferred, else ``softplus(u)``."""
+        return softplus(signs(preferred, log_ratio) * log_ratio)
+
+    def direct_derivatives(self, log_ratio: Any, preferred: Any) -> tuple[Any, Any]:
+        """Return ``-sigmoid(-u)`` if preferred, else ``sigmoid(u)``, and their slopes."""
+        sign = signs(preferred, log_ratio)
+        return sign * sigmoid(sign * log_ratio), sigmoid_slope(log_ratio)
 
 
 @dataclass(frozen=True)
@@ -284,12 +332,6 @@ def bregman_divergence(
     np.multiply(chosen.slope(log_model), true, out=linear, where=true > 0)
     gaps = np.where(true == model, 0.0, chosen.value(true) + chosen.conjugate(log_model) - linear)
     return max(float(np.dot(mass, gaps)), 0.0)
-
-
-def _softplus(values: Any) -> Any:
-    """Return ``log(1 + e^x)``, exact to a few eps for every x."""
-    xp = array_namespace(values)
-    return xp.logaddexp(values, xp.zeros_like(values))
 
 
 def _x_log_x(values: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.arrays import log_sigmoid
+from theory.arrays import sigmoid, sigmoid_slope, signs
 from theory.bregman import Generator, get_generator
 from theory.checks import FloatArray, as_floats, check_alpha, check_choice, check_positive, check_same_shape
 from theory.losses import EXTENSION_MARGIN, BeyondDomain, ddro_log_direct_ratio
@@ -105,7 +105,7 @@ def loss_derivatives(
     weight = _one_or_each("alpha", check_alpha(alpha), u)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if method == "rdro":
-            return _rdro(u, is_preferred, weight, get_generator(generator))
+            return LossDerivatives(*get_generator(generator).relative_derivatives(u, is_preferred, weight))
         if method == "ddro" and beyond_domain == "extend":
             return _ddro_extended(u, is_preferred, weight, get_generator(generator))
         return _beyond_domain(_ddro_or_mle(method, u, is_preferred, weight, get_generator(generator)), u, weight)
@@ -151,8 +151,7 @@ def pair_loss_derivatives(method: str, margin: ArrayLike, beta: float) -> LossDe
     m, scale = as_floats("margin", margin), check_positive(beta, "beta")
     if method == "ipo":
         return LossDerivatives(2.0 * (m - 0.5 / scale), np.full_like(m, 2.0))
-    wrong = np.exp(log_sigmoid(-scale * m))
-    return LossDerivatives(-scale * wrong, scale**2 * wrong * np.exp(log_sigmoid(scale * m)))
+    return LossDerivatives(-scale * sigmoid(-scale * m), scale**2 * sigmoid_slope(scale * m))
 
 
 def _one_or_each(name: str, values: FloatArray, u: FloatArray) -> FloatArray:
@@ -168,16 +167,8 @@ def _kto(u: FloatArray, preferred: NDArray[np.bool_], beta: float | None, kl: Ar
         raise ValueError("beta must be given for kto, got None")
     scale = check_positive(beta, "beta")
     gain = scale * (u - _one_or_each("kl", as_floats("kl", kl), u))
-    slope = np.where(preferred, -scale, scale) * np.exp(log_sigmoid(gain) + log_sigmoid(-gain))
+    slope = scale * signs(preferred, gain) * sigmoid_slope(gain)
     return LossDerivatives(slope, -scale * slope * np.tanh(0.5 * gain))
-
-
-def _rdro(u: FloatArray, preferred: NDArray[np.bool_], alpha: FloatArray, generator: Generator) -> LossDerivatives:
-    """Return the derivatives of ``alpha c - f'`` and ``(1 - alpha) c``."""
-    share = np.where(preferred, alpha, 1.0 - alpha)
-    first = share * generator.conjugate_slope(u) - np.where(preferred, generator.weight(u), 0.0)
-    second = share * generator.conjugate_curvature(u) - np.where(preferred, generator.weight_slope(u), 0.0)
-    return LossDerivatives(first, second)
 
 
 def _ddro_or_mle(
@@ -206,8 +197,7 @@ def _through_log_g(
     log_g: FloatArray, stretch: FloatArray, bend: FloatArray, preferred: NDArray[np.bool_], generator: Generator
 ) -> LossDerivatives:
     """Return the derivatives of ddro by the chain rule, from those of log g."""
-    slope = np.where(preferred, -generator.weight(log_g), generator.conjugate_slope(log_g))
-    curvature = np.where(preferred, -generator.weight_slope(log_g), generator.conjugate_curvature(log_g))
+    slope, curvature = generator.direct_derivatives(log_g, preferred)
     return LossDerivatives(slope * stretch, curvature * stretch**2 + slope * bend)
 
 

@@ -9,7 +9,7 @@ computed and returned in float32, because float16 overflows at 65,504 and bfloat
 import math
 from typing import Any, Literal
 
-from theory.arrays import like, log, log1mexp, prepare, prepare_alpha, prepare_margins
+from theory.arrays import like, log, log1mexp, prepare, prepare_alpha, prepare_margins, sigmoid, signs, softplus
 from theory.bregman import Generator, get_generator
 from theory.checks import check_choice, check_positive
 
@@ -81,9 +81,7 @@ def rdro_losses(log_ratio: Any, preferred: Any, alpha: Any, generator: str | Gen
     array([1.25, 0.75])
     """
     u, is_preferred, xp = prepare(log_ratio, preferred)
-    weight = prepare_alpha(alpha, u, xp)
-    chosen = get_generator(generator)
-    return xp.where(is_preferred, chosen.relative_loss(u, weight), (1.0 - weight) * chosen.conjugate(u))
+    return get_generator(generator).relative_losses(u, is_preferred, prepare_alpha(alpha, u, xp))
 
 
 def ddro_log_direct_ratio(log_ratio: Any, alpha: Any, beyond_domain: BeyondDomain = "infinite") -> Any:
@@ -200,10 +198,10 @@ def ddro_losses(
     chosen = get_generator(generator)
     log_g = ddro_log_direct_ratio(u, alpha, beyond_domain)
     if beyond_domain == "extend":
-        return xp.where(is_preferred, -chosen.slope(log_g), chosen.conjugate(log_g))
+        return chosen.direct_losses(log_g, is_preferred)
     inside = xp.isfinite(log_g) | (u < 0)  # u = -inf has log g = -inf, which is inside
     inner = xp.where(inside, log_g, xp.zeros_like(log_g))
-    return xp.where(inside, xp.where(is_preferred, -chosen.slope(inner), chosen.conjugate(inner)), math.inf)
+    return xp.where(inside, chosen.direct_losses(inner, is_preferred), math.inf)
 
 
 def mle_losses(log_ratio: Any, preferred: Any, alpha: Any) -> Any:
@@ -331,8 +329,7 @@ def kto_losses(log_ratio: Any, preferred: Any, beta: float, kl: Any) -> Any:
     """
     u, is_preferred, xp = prepare(log_ratio, preferred)
     gain = check_positive(beta, "beta") * (u - like(kl, u, xp, "kl"))
-    signed = xp.where(is_preferred, gain, -gain)
-    return xp.exp(-xp.logaddexp(signed, xp.zeros_like(signed)))  # 1 - sigmoid(s) = exp(-softplus(s))
+    return sigmoid(signs(is_preferred, gain) * gain)  # 1 - sigmoid(s) = sigmoid(-s)
 
 
 def dpo_losses(log_ratio_chosen: Any, log_ratio_rejected: Any, beta: float) -> Any:
@@ -369,9 +366,8 @@ def dpo_losses(log_ratio_chosen: Any, log_ratio_rejected: Any, beta: float) -> A
     >>> dpo_losses(np.array([1.0]), np.array([0.0]), beta=1.0).round(4)
     array([0.3133])
     """
-    margin, xp = prepare_margins(log_ratio_chosen, log_ratio_rejected)
-    scaled = check_positive(beta, "beta") * margin
-    return xp.logaddexp(-scaled, xp.zeros_like(scaled))
+    margin = prepare_margins(log_ratio_chosen, log_ratio_rejected)
+    return softplus(-check_positive(beta, "beta") * margin)
 
 
 def ipo_losses(log_ratio_chosen: Any, log_ratio_rejected: Any, beta: float) -> Any:
@@ -409,7 +405,7 @@ def ipo_losses(log_ratio_chosen: Any, log_ratio_rejected: Any, beta: float) -> A
     >>> ipo_losses(np.array([1.0]), np.array([0.0]), beta=0.25)
     array([1.])
     """
-    margin, _ = prepare_margins(log_ratio_chosen, log_ratio_rejected)
+    margin = prepare_margins(log_ratio_chosen, log_ratio_rejected)
     return (margin - 0.5 / check_positive(beta, "beta")) ** 2
 
 

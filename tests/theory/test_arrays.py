@@ -56,7 +56,7 @@ def test_plain_python_input_becomes_an_array():
     u, preferred, _ = prepare([0.0, 1.0], [True, False])
     assert u.dtype == np.float64 and preferred.dtype == np.bool_
     assert prepare(0.5, True)[0].shape == ()
-    assert prepare_margins([1.0], [0.25])[0] == 0.75
+    assert prepare_margins([1.0], [0.25]) == 0.75
 
 
 def test_gradients_reach_half_precision_inputs():
