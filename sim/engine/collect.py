@@ -98,4 +98,5 @@ def _rows(task: Task, part: Path, runs: Sequence[Mapping[str, Any]], known: Mapp
         for metric in known[run["method"]]
     ]
     failed = [pa.Table.from_pandas(frame, schema=schema, preserve_index=False) for frame in frames]
-    return pa.concat_tables([pq.read_table(part).replace_schema_metadata(None), *failed])
+    with pq.ParquetFile(part) as file:
+        return pa.concat_tables([file.read().replace_schema_metadata(None), *failed])

@@ -150,12 +150,15 @@ def fit_rate(table: pd.DataFrame) -> RateFit:
     >>> round(fit.slope, 6), round(fit.lack_of_fit_p, 6)
     (-0.5, 1.0)
     """
-    columns = {name: table[name].to_numpy(dtype=np.float64) for name in ("n", "mean", "standard_error")}
-    for name, values in columns.items():
+    return _fit(*(table[name].to_numpy(dtype=np.float64) for name in _POINT))
+
+
+def _fit(n: FloatArray, mean: FloatArray, error: FloatArray) -> RateFit:
+    """Fit the rate of a curve, see `fit_rate`."""
+    for name, values in zip(_POINT, (n, mean, error), strict=True):
         wrong = values[~(np.isfinite(values) & (values > 0))]
         if wrong.size:
             raise ValueError(f"{name} of a rate fit must be finite and greater than 0, got {wrong[0]:g}")
-    n, mean, error = columns.values()
     if len(np.unique(n)) < max(_FEWEST_POINTS, len(n)):
         raise ValueError(f"a rate fit must have at least {_FEWEST_POINTS} different sample sizes, got {n.tolist()}")
     weight, x = _centred(n, mean, error)
@@ -210,13 +213,15 @@ def fit_rates(summary: pd.DataFrame, bootstrap: Bootstrap | None = None, *, n_mi
     keys = scenario_keys(summary)
     to_zero = (summary["exact"].astype("Float64").abs() <= _ZERO).fillna(False).astype(bool)
     rows = []
-    for key, curve in summary[to_zero].groupby(keys, sort=False, observed=True):
+    needed = [*_keys_of(summary), "mean", "standard_error", "finite", "replicates"]
+    for key, curve in summary.loc[to_zero, needed].groupby(keys, sort=False, observed=True):
         rate = curve_rate(curve, bootstrap, n_min=n_min)
         if rate is not None:
             rows.append(dict(zip(keys, key, strict=True)) | rate)
     return pd.DataFrame(rows, columns=[*keys, *RateFit.__dataclass_fields__, *_MORE])
 
 
+_POINT = ("n", "mean", "standard_error")
 _MORE = ("left_out", "unusable", "boot_low", "boot_high")
 
 
@@ -241,13 +246,15 @@ def curve_rate(
         of the slope over bootstrap draws at the same weights (NaN without bootstrap). None where fewer than three
         points are usable.
     """
-    kept = curve[curve["n"].isin(asymptotic_sizes(curve["n"], n_min))]
-    usable = kept[(kept["mean"] > 0) & (kept["standard_error"] > 0) & complete(kept)]
-    if len(usable) < _FEWEST_POINTS:
+    points = np.stack([curve[name].to_numpy(dtype=np.float64) for name in _POINT])
+    kept = curve["n"].isin(asymptotic_sizes(curve["n"], n_min)).to_numpy()
+    usable = kept & (points > 0).all(axis=0) & complete(curve).to_numpy()
+    if usable.sum() < _FEWEST_POINTS:
         return None
-    low, high = _bootstrap_interval(usable, bootstrap or {})
-    sizes = {"left_out": len(curve) - len(kept), "unusable": len(kept) - len(usable)}
-    return asdict(fit_rate(usable)) | sizes | {"boot_low": low, "boot_high": high}
+    draws = bootstrapped(curve[usable], bootstrap) if bootstrap else []
+    low, high = _bootstrap_interval(*points[:, usable], draws)
+    sizes = {"left_out": len(curve) - int(kept.sum()), "unusable": int(kept.sum() - usable.sum())}
+    return asdict(_fit(*points[:, usable])) | sizes | {"boot_low": low, "boot_high": high}
 
 
 def scenario_keys(summary: pd.DataFrame) -> list[str]:
@@ -258,8 +265,13 @@ def scenario_keys(summary: pd.DataFrame) -> list[str]:
     >>> scenario_keys(pd.DataFrame(columns=["study", "world", "n", "alpha", "method", "metric", "mean"]))
     ['study', 'world', 'alpha', 'method', 'metric']
     """
+    return [name for name in _keys_of(summary) if name != "n"]
+
+
+def _keys_of(summary: pd.DataFrame) -> list[str]:
+    """Return the columns that tell the rows of a summary apart."""
     columns = list(summary.columns)
-    return [*columns[: columns.index("n")], *columns[columns.index("n") + 1 : columns.index("metric") + 1]]
+    return columns[: columns.index("metric") + 1]
 
 
 def bootstrapped(rows: pd.DataFrame, bootstrap: Bootstrap) -> list[FloatArray]:
@@ -269,12 +281,12 @@ def bootstrapped(rows: pd.DataFrame, bootstrap: Bootstrap) -> list[FloatArray]:
     return [] if any(draws is None for draws in found) else found
 
 
-def _bootstrap_interval(usable: pd.DataFrame, bootstrap: Bootstrap) -> tuple[float, float]:
+def _bootstrap_interval(
+    n: FloatArray, mean: FloatArray, error: FloatArray, draws: list[FloatArray]
+) -> tuple[float, float]:
     """Return the 2.5 % and 97.5 % points of the bootstrapped slope."""
-    draws = bootstrapped(usable, bootstrap)
     if not draws:
         return math.nan, math.nan
-    n, mean, error = (usable[name].to_numpy(dtype=np.float64) for name in ("n", "mean", "standard_error"))
     weight, x = _centred(n, mean, error)
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = (weight * x) @ np.log(np.stack(draws)) / (weight @ np.square(x))
