@@ -15,6 +15,7 @@ TINY = {  # benchmarks that need no training of language models, and arguments w
         *("--dimensions", "3", "--prompts", "3", "--responses", "4", "--replicates", "4", "--loop", "2"),
         *("--repeats", "2", "--peers", "scipy"),
     ],
+    "loss_kernels": ["--size", "1000", "--repeats", "2", "--libraries", "numpy"],
     "population": ["--prompts", "2", "--responses", "5", "--repeats", "2"],
     "problem_size": [
         *("--responses", "2", "4", "--prompts", "1", "2", "--cells", "40", "--loop", "1", "--repeats", "2"),
