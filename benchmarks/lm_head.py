@@ -7,7 +7,10 @@ Log-probabilities and gradients are checked to agree. Widths are those of the ti
 they vary at the largest vocabulary, vocabularies at the smallest width, and lengths at the smallest of both.
 
 At large widths products with the head take nearly all of the time, and whatever rebuilds the logits needs four of them
-where all logits need three: 4/3 of the time, less what all logits lose by passes over memory that no cache holds.
+where all logits need three: 4/3 of the time, less what all logits lose by passes over memory that no cache holds. With
+tiles of 16 MiB, which the cache holds, passes over a tile cost a quarter of those over 256 MiB (.1 and .4 ns a number)
+and products run at 75 GFLOP/s of a core rather than 58: at width 896, vocabulary 16,384 and 1,024 tokens, on one
+thread, the CPU time is .94 to 1.07 of that of all logits, where tiles of 256 MiB took 1.5.
 """
 
 import argparse
