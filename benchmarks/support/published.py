@@ -27,8 +27,8 @@ COLUMNS = (
 ``role`` is "ours" or "peer"; ``size`` counts what ``size_name`` says (responses, examples, tokens, ...); ``low`` and
 ``high`` are the least and the largest repetition. In the row of a peer, ``ratio`` is its median over that of ours, the
 first one of the same size and quantity, and ``target`` the least ratio aimed at; in a row of ours, ``target`` is the
-largest median aimed at. Both are empty where there is none. ``load`` is the load average of the machine before the run, which
-tells whether others worked beside it; ``versions`` lists Python and the packages measured.
+largest median aimed at. Both are empty where there is none. ``load`` is the load average of the machine before the
+run, which tells whether others worked beside it; ``versions`` lists Python and the packages measured.
 """
 
 _ROLES = ("ours", "peer")
