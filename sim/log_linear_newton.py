@@ -58,6 +58,10 @@ class Curvature(Protocol):
     """Hessians of many problems."""
 
     @property
+    def design(self) -> Design:
+        """Return the features."""
+
+    @property
     def convex(self) -> NDArray[np.bool_]:
         """Return where a Hessian surely has no negative eigenvalue, (problems,)."""
 
