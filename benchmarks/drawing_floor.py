@@ -28,6 +28,7 @@ EXAMPLES = 100_000
 RESPONSES = [20, 200]
 REPLICATES = [10**k for k in range(2, 7)]
 BLOCK = KINDS["monte_carlo"].block
+ENOUGH = 100_000  # replicates of all repetitions together
 TARGET = 0.2  # drawing over fitting, at the fewest and at the most replicates
 
 
@@ -57,14 +58,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--responses", type=int, nargs="+", default=RESPONSES, help="responses (default 20 200)")
     parser.add_argument("--replicates", type=int, nargs="+", default=REPLICATES, help="default 10^2, 10^3 to 10^6")
-    parser.add_argument("--repeats", type=int, default=9, help="most repetitions; fewer of many replicates (default 9)")
+    parser.add_argument(
+        "--repeats", type=int, default=51, help="most repetitions; fewer of many replicates (default 51)"
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
     arguments = parser.parse_args()
     about, measurements = machine("numpy"), []
     print(f"drawing counts of {EXAMPLES:,} examples, and fitting rdro to them, in blocks of {BLOCK:,}")
     for responses in arguments.responses:
         for replicates in arguments.replicates:
-            repeats = max(1, min(arguments.repeats, 300_000 // replicates))
+            repeats = max(1, min(arguments.repeats, ENOUGH // replicates))
             with threadpool_limits(1):
                 drawing, fitting = seconds_a_replicate(responses, replicates, repeats)
             ratio = statistics.median(drawing) / statistics.median(fitting)

@@ -137,4 +137,5 @@ def _by_set(policies: FloatArray, status: NDArray[np.str_], shape: tuple[int, ..
 
 def _only_found(policies: FloatArray, status: NDArray[np.str_]) -> FloatArray:
     """Return policies with NaN in place of those that a status says do not exist."""
-    return np.where(np.isin(status, ("ok", "nonconverged"))[:, None, None], policies, np.nan)
+    found = (status == "ok") | (status == "nonconverged")
+    return policies if found.all() else np.where(found[:, None, None], policies, np.nan)

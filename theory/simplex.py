@@ -195,7 +195,7 @@ def _root(
         # Lambda has the units of the masses. While one end of the bracket is open, no step more than doubles it.
         reach = 1.0 + np.abs(current)
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.clip(current - here / tangent, current - reach, current + reach)
+            step = current - np.maximum(np.minimum(here / tangent, reach), -reach)
             current = np.where((step > low) & (step < high), step, 0.5 * (low + high))
         found, slope = branch.ratios(some, current[:, None] * reference)
         here = (reference * found).sum(axis=1) - 1.0
