@@ -23,6 +23,7 @@ TINY = {  # benchmarks that need no training of language models, and arguments w
     ],
     "rulsif": ["--sizes", "30", "--kernels", "10", "--repeats", "2", "--fresh", "100"],
     "sample_size": ["--sizes", "1000", "100000", "--replicates", "4", "--peer-replicates", "2", "--repeats", "2"],
+    "startup": ["--parts", "imports", "--repeats", "1"],
     "tabular_fit": ["--responses", "3", "5", "--replicates", "4", "--loop", "2", "--repeats", "3"],
 }
 IN_TABLE = ("sample_size", "tabular_fit")
@@ -143,3 +144,21 @@ def test_language_model_benchmarks_compare_ours_with_a_peer(name, tmp_path):
     }
     assert compared["ours"] == compared["peer"] and measurements[0]["role"] == "ours"
     assert min(min(row["values"]) for row in measurements) > 0
+
+
+@pytest.mark.slow
+def test_study_engine_is_compared_with_its_tasks_alone_and_with_a_cache(tmp_path):
+    small = ["--studies", "class_weighting", "--replicates", "2", "--scaled", "3", "--tasks", "3", "--repeats", "1"]
+    done = run("study_engine.py", *small, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "study_engine.json").read_text())
+    assert [row["role"] for row in content["measurements"]] == 5 * ["ours", "peer"]
+    assert len(content["facts"]["trivial"]["bytes"]) == 1
+
+
+@pytest.mark.slow
+def test_start_up_is_measured_of_every_command_and_no_help_imports_torch(tmp_path):
+    done = run("startup.py", "--parts", "help", "refusals", "--repeats", "1", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "startup.json").read_text())
+    assert len(content["help"]) == 18 and [row["role"] for row in content["measurements"]] == 7 * ["ours", "peer"]
