@@ -19,7 +19,6 @@ from typing import NoReturn
 from figures.job.freshness import is_fresh, write_stamp
 from figures.job.progress import Display, Progress
 from figures.job.stages import Outcome, Stage, run_stages
-from theory.checks import check_links
 
 __all__ = ["main"]
 
@@ -96,6 +95,8 @@ def _positive(text: str) -> int:
 @contextmanager
 def _only_job(results: Path) -> Iterator[None]:
     """Keep a folder of results to one job at a time; the system releases it when the job ends."""
+    from theory.checks import check_links  # imports numpy, for which --help must not wait
+
     for folder in (results, _logs(results)):
         check_links(folder, results)
     _logs(results).mkdir(parents=True, exist_ok=True)
