@@ -28,7 +28,7 @@ def soak(*arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["sim", "--cycles", 8],
+        ["sim", "--cycles", 5],
         pytest.param(["sim", "--cycles", 100, "--commands", 10, "--seed", 2], marks=pytest.mark.slow),
         pytest.param(["lm", "--cycles", 10, "--commands", 1], marks=pytest.mark.slow),
     ],
