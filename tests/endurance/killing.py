@@ -66,12 +66,16 @@ def fork(work: Callable[[], int], scratch: Path, seconds: float | None = None) -
 
 
 def start(command: Sequence[str], scratch: Path, seconds: float | None = None, environment: dict | None = None) -> Run:
-    """Run a command as the leader of a session, and kill it, and it alone, after some seconds; default never."""
+    """Run a command as the leader of a session, and kill it alone some seconds after its first words; default never."""
     with open(scratch / "stdout", "wb") as output, open(scratch / "stderr", "wb") as errors:
         redirected = [(os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in ((1, output), (2, errors))]
         pid = os.posix_spawn(
             command[0], command, os.environ | (environment or {}), file_actions=redirected, setsid=True
         )
+    handle = os.pidfd_open(pid)
+    while not (scratch / "stdout").stat().st_size and not select.select([handle], [], [], 0.01)[0]:
+        pass
+    os.close(handle)
     return _ended(pid, scratch, seconds)
 
 

@@ -5,7 +5,9 @@
 
 A cycle is one run that is killed, or that ends before it is. Most runs are forks of this process, which start at once
 and have one worker; the others are the public command line with two workers, of which the parent alone is killed. A
-fork is killed at a random moment or just before a random one of its file operations, a command at a random moment.
+fork is killed at a random moment or just before a random one of its file operations, a command at a random moment
+after its first words.
+
 After each cycle: what was saved before is there unchanged, all that was reported is saved, no process is left, and
 there is nothing on stderr. Whenever a run ends by itself: the digest is that of a run that nobody disturbed, and so is
 the list of files; then all starts afresh.
@@ -153,10 +155,10 @@ class Soak:
         """Run until the given share of a whole run."""
         arguments = self._subject.arguments(self._output, 2 if way == "command" else 1)
         if way == "command":
-            # It imports before it begins, and so do its workers.
-            seconds = self._random.uniform(0.3, 1.1) * self.starting + share * self._seconds
             whole = [sys.executable, "-m", self._subject.module, *arguments]
-            return start(whole, self._scratch, None if share == float("inf") else seconds, self._environment)
+            return start(
+                whole, self._scratch, None if share == float("inf") else share * self._seconds, self._environment
+            )
         if share == float("inf"):
             return fork(lambda: self._subject.main(arguments), self._scratch)
         if way == "moment":
@@ -167,9 +169,6 @@ class Soak:
             return self._subject.main(arguments)
 
         return fork(work, self._scratch)
-
-    starting = 0.0
-    """Seconds that the command takes to import."""
 
     def _whole(self, run: Run) -> list[str]:
         """Return the faults of a run that ended by itself."""
@@ -215,9 +214,7 @@ def main() -> int:
     scratch.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     subject = subject_of(arguments.subject, scratch)
-    starting = time.monotonic() - begin
     soak = Soak(subject, scratch, arguments.seed)
-    soak.starting = starting
     print(f"an undisturbed run: {soak._seconds:.2f} s, {soak._operations} file operations", flush=True)
     commands = set(random.Random(arguments.seed).sample(range(arguments.cycles), arguments.commands))
     for number in range(arguments.cycles):

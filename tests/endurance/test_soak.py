@@ -101,7 +101,8 @@ def test_faults_are_seen(tmp_path, run, write, faults):
 
 def test_a_worker_that_outlives_its_parent_is_seen_and_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(killing, "GONE_WITHIN", 0.2)
-    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).wait()"
+    code = "import subprocess, sys; print('begun', flush=True)\n"
+    code += "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).wait()"
     run = start([sys.executable, "-c", code], tmp_path, seconds=1.0)
     assert run.status is None and len(run.left) == 1 and run.left[0].startswith("process ")
     end = time.monotonic() + 10.0
