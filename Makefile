@@ -11,7 +11,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help figures paper readme test test-slow test-min lint audit bench notebooks docs clean
+.PHONY: help figures paper readme test coverage test-slow thorough soak test-min lint audit bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,11 +25,21 @@ paper: $(VENV)/.installed-studies ## the same at the paper profile (hours)
 readme: figures ## copy the gallery and the verdicts of the quick profile into README.md
 	$(BIN)/python -m figures.readme
 
-test: lint ## lint, then every test but the slow ones, with coverage
+test: lint ## lint, then every test but the slow ones
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+
+coverage: $(VENV)/.installed-dev ## the same tests with coverage, which take half as long again
 	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
+
+thorough: $(VENV)/.installed-dev ## 100,000 examples of every property and as many damaged inputs of every reader (a day)
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m hypothesis --numprocesses auto --dist load
+
+soak: $(VENV)/.installed-dev ## kill studies a thousand times and trainings fifty times, and resume them (an hour)
+	$(BIN)/python -m tests.endurance.soak sim --cycles 1000 --commands 50
+	$(BIN)/python -m tests.endurance.soak lm --cycles 50 --commands 5
 
 test-min: $(MIN)/.installed ## the tests at the oldest releases that pyproject.toml admits, with the oldest Python at best
 	$(MIN)/bin/python -m pytest -W ignore::DeprecationWarning --numprocesses auto --dist loadgroup

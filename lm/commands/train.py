@@ -48,14 +48,14 @@ def train(arguments: argparse.Namespace) -> int:
     config = _config(settings)
     main_process = config.process_index == 0
     _resume(config)  # refused before anything is written
+    tokenizer = load_tokenizer(settings.model)
+    load_config(settings.model, tokenizer, settings.data.max_length)
+    data = _load_data(settings.data, config, tokenizer)
+    _, resolved = prepare_examples(data["train"].examples, config, config.seed)
+    if main_process:
+        print(_summary(data, resolved), flush=True)
     with locked(Path(config.output_dir)) if main_process else nullcontext():
-        resume = _resume(config)
-        tokenizer = load_tokenizer(settings.model)
-        load_config(settings.model, tokenizer, settings.data.max_length)
-        data = _load_data(settings.data, config, tokenizer)
-        _, resolved = prepare_examples(data["train"].examples, config, config.seed)
-        if main_process:
-            print(_summary(data, resolved), flush=True)
+        resume = _resume(config)  # again, now that nobody else can write there
         trainer = _trainer(settings, config, tokenizer, data)
         with _told(config):
             if main_process:

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -229,6 +230,8 @@ def _execute(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], job
         batch_size=1,
         return_as="generator_unordered",
         backend="loky",
+        max_nbytes=None,  # nothing goes through files: a process that is killed would leave their folder behind
+        temp_folder=tempfile.gettempdir(),  # which joblib makes at once only if it may choose a place itself
         initializer=_start_worker,
         initargs=(os.getpid(),),
     )

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -147,6 +148,8 @@ def _parallel(
         batch_size=1,
         return_as="generator_unordered",
         backend="loky",
+        max_nbytes=None,  # nothing goes through files: a process that is killed would leave their folder behind
+        temp_folder=tempfile.gettempdir(),  # which joblib makes at once only if it may choose a place itself
         initializer=_start_worker,
         initargs=(os.getpid(),),
     )
