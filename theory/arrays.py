@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array, is_torch_array
-from scipy.special import expit
 
 from theory.checks import check_alpha
 
@@ -93,6 +92,8 @@ def sigmoid(values: Any) -> Any:
     xp = array_namespace(values)
     if is_torch_array(values):
         return xp.exp(-softplus(-values))  # whose gradient is accurate in both tails
+    from scipy.special import expit  # not above: its import would take longer than all others of theory together
+
     return expit(values)
 
 
