@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy.special import stdtrit
 
 from sim.commands.layout import duration
@@ -199,7 +199,7 @@ def _measure(world: str, tasks: Sequence[Task]) -> tuple[Stratum, int]:
         built = time.perf_counter()
         _, content = run_task(task)
         ran = time.perf_counter()
-        CellAccumulator(task.key.stream("bootstrap")).add(pd.read_parquet(pa.BufferReader(content)))
+        CellAccumulator(task.key.stream("bootstrap")).add(pq.read_table(pa.BufferReader(content)))
         setups.append(built - started)
         seconds.append(ran - built)
         collecting.append(time.perf_counter() - ran)

@@ -107,7 +107,7 @@ def replay_run(run: str, output: str | Path) -> Replay:
     started, frame, error = time.perf_counter(), None, None
     try:
         with threadpool_limits(limits=1):  # as in the workers: sums depend on the number of BLAS threads
-            frame = estimate_method(task, method, *draw_data(task))
+            frame = estimate_method(task, method, *draw_data(task)).to_pandas()
     except Exception as raised:  # noqa: BLE001 -- shown with its traceback, and compared with what was saved
         error = raised
     seconds = time.perf_counter() - started

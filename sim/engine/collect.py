@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from tqdm import tqdm
 from sim.claims.verdicts import judge
 from sim.engine.store import Store
 from sim.engine.study import StudyConfig
-from sim.engine.tasks import Task, metrics_schema, runs_of
-from sim.statistics.accumulate import SERIES_COLUMNS, CellAccumulator, keyed_bootstrap, summary_of
+from sim.engine.tasks import SavedPart, Task, metrics_schema
+from sim.statistics.accumulate import CellAccumulator, keyed_bootstrap, summary_of
 from sim.statistics.summary import fit_rates
 from theory.checks import FloatArray
 
@@ -24,7 +23,7 @@ __all__ = ["collect"]
 _UNSAVED = ["metrics", "seconds"]  # of a run: the names of its metrics, and its time, which has a table of its own
 
 
-def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path], store: Store) -> None:
+def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, SavedPart], store: Store) -> None:
     """Write the tables of a study: metrics, runs, timing, summary, rates and verdicts.
 
     Parameters
@@ -38,8 +37,7 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path]
     store : Store
         Where the tables go; the caller declares them complete.
     """
-    found = {task.index: runs_of(parts[task.index]) for task in tasks}
-    runs = pd.DataFrame([run for task in tasks for run in found[task.index]])
+    runs = pd.DataFrame([run for task in tasks for run in parts[task.index].runs])
     known = _metrics_of_methods(runs, tasks[0].kind.metric)
     cells = [list(cell) for _, cell in itertools.groupby(tasks, lambda task: task.columns)]
     rows_of_summary: list[dict[str, Any]] = []
@@ -51,9 +49,9 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Path]
         for cell in cells:
             statistics = CellAccumulator(cell[0].key.stream("bootstrap"))
             for task in cell:
-                rows = _rows(task, parts[task.index], found[task.index], known)
+                rows = _rows(task, parts[task.index], known)
                 writer.write_table(rows)
-                statistics.add(rows.select(SERIES_COLUMNS).to_pandas(strings_to_categorical=True))
+                statistics.add(rows)
                 bar.update()
             rows_of_summary += [cell[0].columns | row for row in statistics.rows()]
             bootstrap |= keyed_bootstrap(cell[0].columns, statistics.bootstrap_means())
@@ -78,7 +76,7 @@ def _metrics_of_methods(runs: pd.DataFrame, fallback: str) -> dict[str, list[str
     return {method: list(names) or [fallback] for method, names in known.items()}
 
 
-def _rows(task: Task, part: Path, runs: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[str]]) -> pa.Table:
+def _rows(task: Task, part: SavedPart, known: Mapping[str, Sequence[str]]) -> pa.Table:
     """Return the metrics of a part; each replicate of a method that failed is a failure in all its metrics."""
     schema = metrics_schema(task)
     frames = [
@@ -93,10 +91,10 @@ def _rows(task: Task, part: Path, runs: Sequence[Mapping[str, Any]], known: Mapp
                 "exact": np.nan,
             }
         )
-        for run in runs
+        for run in part.runs
         if run["status"] != "ok"
         for metric in known[run["method"]]
     ]
     failed = [pa.Table.from_pandas(frame, schema=schema, preserve_index=False) for frame in frames]
-    with pq.ParquetFile(part) as file:
-        return pa.concat_tables([file.read().replace_schema_metadata(None), *failed])
+    with pq.ParquetFile(part.path) as file:
+        return pa.concat_tables([file.read(use_threads=False).replace_schema_metadata(None), *failed])

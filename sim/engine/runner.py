@@ -1,6 +1,6 @@
 """Running studies: only what is missing is computed, and the tables are equal however the work was done."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from sim.engine.kinds import KINDS, sources_checksum
 from sim.engine.store import Store, check_settings, open_store, saved_parts
 from sim.engine.study import StudyConfig, fingerprint, load_study
 from sim.engine.study_checks import check_study
-from sim.engine.tasks import Task, failures_of, run_task, study_tasks
+from sim.engine.tasks import SavedPart, Task, failures_of, run_task, runs_of, study_tasks
 from sim.exact_tables import EXACT_TABLES
 from sim.preferences.arguments import check_integer
 
@@ -129,19 +129,16 @@ def run_study(
     if study.kind == "exact":  # no tasks: a table, which with shards is made when they are collected
         return _run_exact(study, folder, profile) if shard is None else StudyResult(study.name, folder, 0, 0)
     with open_store(folder, study.settings(profile), shard) as store:
-        parts = store.parts(None if shard is None else {task.index for task in tasks})
-        failures = {index: failures_of(part) for index, part in parts.items()}
-        missing = [task for task in tasks if failures.get(task.index, True)]
+        parts = _found(store, None if shard is None else {task.index for task in tasks})
+        missing = [task for task in tasks if task.index not in parts or failures_of(parts[task.index])]
         with _told(store, study, profile, len(tasks)):
             if missing:
                 store.discard_tables()
                 results = execute(missing, jobs=jobs, backend=backend, scheduler=scheduler, timeout=timeout)
-                computed = _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks), progress)
-                parts |= computed
-                failures |= {index: failures_of(part) for index, part in computed.items()}
+                parts |= _save(results, store, f"{study.name} ({profile})", len(missing), len(tasks), progress)
             if shard is None:
                 _collect(study, tasks, parts, store)
-    errors = tuple(line for task in tasks for line in failures[task.index])
+    errors = tuple(line for task in tasks for line in failures_of(parts[task.index]))
     return StudyResult(study.name, folder, len(tasks), len(missing), errors)
 
 
@@ -195,7 +192,7 @@ def collect_study(config: StudyConfig | str | Path, output: str | Path, profile:
     if not folder.is_dir():
         raise FileNotFoundError(f"tables must be made of tasks that shards have computed, got none in {folder}")
     with open_store(folder, study.settings(profile)) as store:
-        parts = store.parts()
+        parts = _found(store)
         missing = [task for task in tasks if task.index not in parts]
         if missing:
             more = f" and {len(missing) - _SHOWN_TASKS} more" if len(missing) > _SHOWN_TASKS else ""
@@ -236,6 +233,11 @@ def _run_exact(study: StudyConfig, folder: Path, profile: str) -> StudyResult:
     return StudyResult(study.name, folder, 1, 1)
 
 
+def _found(store: Store, wanted: Collection[int] | None = None) -> dict[int, SavedPart]:
+    """Return the parts on disk that are sound, see `sim.engine.store.Store.parts`."""
+    return {index: SavedPart(path, runs_of(path)) for index, path in store.parts(wanted).items()}
+
+
 def _save(
     results: Generator[tuple[int, bytes], None, None],
     store: Store,
@@ -243,23 +245,23 @@ def _save(
     missing: int,
     total: int,
     progress: Callable[[int, int], None] | None,
-) -> dict[int, Path]:
+) -> dict[int, SavedPart]:
     """Save each result as soon as it is there, tell so, and return the parts."""
-    parts: dict[int, Path] = {}
+    parts: dict[int, SavedPart] = {}
     silent = True if progress else None  # None: silent where the output is no terminal
     with (
         tqdm(total=total, initial=total - missing, desc=title, unit="task", disable=silent) as bar,
         closing(results),
     ):
         for index, content in results:
-            parts[index] = store.save_part(index, content)
+            parts[index] = SavedPart(store.save_part(index, content), runs_of(pa.BufferReader(content)))
             bar.update()
             if progress:
                 progress(total - missing + len(parts), total)
     return parts
 
 
-def _collect(study: StudyConfig, tasks: Sequence[Task], parts: dict[int, Path], store: Store) -> None:
+def _collect(study: StudyConfig, tasks: Sequence[Task], parts: dict[int, SavedPart], store: Store) -> None:
     """Make the tables, unless they are there and made of the same claims by the same code."""
     judges = sources_checksum("sim/claims", "sim/statistics")
     inputs = fingerprint({"claims": [asdict(claim) for claim in study.claims], "judges": judges})

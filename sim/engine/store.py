@@ -32,7 +32,9 @@ class Store:
     """The folder of one study; get one from `open_store`, which locks it.
 
     Parts are named ``INDEX-CHECKSUM.parquet``, where the checksum covers the settings and the bytes: one rename makes
-    a part complete, and a part that is truncated, altered or of another study is found out by its own name.
+    a part complete, and a part that is truncated, altered or of another study is found out by its own name. Therefore
+    parts are left to the system to flush: a kill loses none, and a power cut at most the last ones, which are computed
+    again. Settings, tables and the list of tables are on the disk before they count.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ class Store:
         checksum = hashlib.sha256(self._key + content).hexdigest()[:_DIGITS]
         path = self._parts_folder / f"{index:06d}-{checksum}.parquet"
         before = self._parts.get(index, path)
-        with _replacing(path) as temporary:
+        with _replacing(path, flushed=False) as temporary:
             temporary.write_bytes(content)
             if before != path:  # goes first: of two sound parts nobody could tell which one is the later
                 before.unlink(missing_ok=True)
@@ -319,22 +321,28 @@ def _told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, and put it in place as a whole or not at all, even after a kill or a power cut."""
+def _replacing(path: Path, *, flushed: bool = True) -> Iterator[Path]:
+    """Give a file to write, and put it in place as a whole or not at all; flushed, even after a power cut."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # shards may write one name at the same time
     try:
         with _told(path):
             yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+            if flushed:
+                _flush(temporary)
             os.replace(temporary, path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the new name is in the folder, which has a cache of its own
-            finally:
-                os.close(folder)
+            if flushed:
+                _flush(path.parent)  # the new name is in the folder, which has a cache of its own
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Write a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(folder: Path, lock: IO[str], mode: int) -> None:

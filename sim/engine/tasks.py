@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from threadpoolctl import ThreadpoolController
 
@@ -24,10 +23,19 @@ from sim.engine.store import parquet_bytes
 from sim.engine.study import Cell, MethodConfig, StudyConfig, canonical_json, load_study
 from sim.statuses import STATUSES
 
-__all__ = ["Task", "failures_of", "lost_task", "metrics_schema", "run_task", "runs_of", "study_tasks"]
+__all__ = ["SavedPart", "Task", "failures_of", "lost_task", "metrics_schema", "run_task", "runs_of", "study_tasks"]
 
 # Columns of metrics beside those that all rows of a task share.
-_OWN = {"method": str, "replicate": int, "status": str, "metric": str, "value": float, "exact": float}
+_OWN = pa.schema(
+    {
+        "method": pa.string(),
+        "replicate": pa.int64(),
+        "status": pa.string(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "exact": pa.float64(),
+    }
+)
 _T = TypeVar("_T")
 _RUNS = b"relratio.runs"  # where a part's Parquet metadata keep what became of each method
 
@@ -145,15 +153,15 @@ def run_task(task: Task, timeout: float | None = None) -> tuple[int, bytes]:
     Examples
     --------
     >>> index, part = run_task(study_tasks("class_weighting", "smoke")[3])
-    >>> index, pd.read_parquet(pa.BufferReader(part))["method"].unique().tolist()
+    >>> index, pq.read_table(pa.BufferReader(part))["method"].unique().to_pylist()
     (3, ['balanced', 'pooled'])
     """
     task.kind.load()
     with _threadpools(task.kind).limit(
         limits=1
     ):  # processes are the parallelism; BLAS threads would fight over the same cores
-        frames, runs = _run_methods(task, timeout)
-    return task.index, _part(task, frames, runs)
+        found, runs = _run_methods(task, timeout)
+    return task.index, _part(task, found, runs)
 
 
 def lost_task(task: Task, status: str, message: str) -> tuple[int, bytes]:
@@ -179,31 +187,35 @@ def lost_task(task: Task, status: str, message: str) -> tuple[int, bytes]:
     return task.index, _part(task, [], runs)
 
 
-def runs_of(part: Path) -> list[dict[str, Any]]:
-    """Return the runs in the metadata of a saved part."""
+class SavedPart(NamedTuple):
+    """The file of a task, and what became of each of its methods."""
+
+    path: Path
+    runs: list[dict[str, Any]]
+
+
+def runs_of(part: Path | pa.BufferReader) -> list[dict[str, Any]]:
+    """Return the runs in the metadata of a part."""
     return list(json.loads(pq.read_metadata(part).metadata[_RUNS]))
 
 
-def failures_of(part: Path) -> list[str]:
+def failures_of(part: SavedPart) -> list[str]:
     """Return one line for each method that raised or timed out in a saved part."""
     return [
-        f"{run_id(run)}, seed key {run['seed_key']}: {run['message']}" for run in runs_of(part) if run["status"] != "ok"
+        f"{run_id(run)}, seed key {run['seed_key']}: {run['message']}" for run in part.runs if run["status"] != "ok"
     ]
 
 
 def metrics_schema(task: Task) -> pa.Schema:
     """Return the columns of metrics with their types, which do not depend on what a task found."""
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    shared = {name: types[type(value)] for name, value in task.columns.items()}
-    return pa.schema(shared | {name: types[kind] for name, kind in _OWN.items()})
+    return pa.schema([*((name, types[type(value)]) for name, value in task.columns.items()), *_OWN])
 
 
-def _part(task: Task, frames: list[pd.DataFrame], runs: list[dict[str, Any]]) -> bytes:
+def _part(task: Task, found: list[pa.Table], runs: list[dict[str, Any]]) -> bytes:
     """Return metrics and runs as the bytes of a Parquet file."""
     schema = metrics_schema(task)
-    own = pa.schema([schema.field(name) for name in _OWN])
-    found = [pa.Table.from_pandas(frame, schema=own, preserve_index=False) for frame in frames]
-    metrics = pa.concat_tables([own.empty_table(), *found]).combine_chunks()
+    metrics = pa.concat_tables([_OWN.empty_table(), *found]).combine_chunks()
     shared = [
         pa.repeat(pa.scalar(value, schema.field(name).type), len(metrics)) for name, value in task.columns.items()
     ]
@@ -211,19 +223,19 @@ def _part(task: Task, frames: list[pd.DataFrame], runs: list[dict[str, Any]]) ->
     return parquet_bytes(table.replace_schema_metadata({_RUNS: json.dumps(runs)}))
 
 
-def _run_methods(task: Task, timeout: float | None) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
+def _run_methods(task: Task, timeout: float | None) -> tuple[list[pa.Table], list[dict[str, Any]]]:
     """Return the metrics of a task, and one run for each method."""
-    frames, runs = [], []
+    found, runs = [], []
     drawn, no_data = _attempt(lambda: draw_data(task), timeout)
     for method in task.methods:
         started = time.perf_counter()
-        frame, failure = None, no_data
+        metrics, failure = None, no_data
         if drawn is not None:
-            frame, failure = _attempt(lambda method=method: estimate_method(task, method, *drawn), timeout)
-        if frame is not None:
-            frames.append(frame)
-        runs.append(_run_row(task, method, frame, failure, time.perf_counter() - started))
-    return frames, runs
+            metrics, failure = _attempt(lambda method=method: estimate_method(task, method, *drawn), timeout)
+        if metrics is not None:
+            found.append(metrics)
+        runs.append(_run_row(task, method, metrics, failure, time.perf_counter() - started))
+    return found, runs
 
 
 def _attempt(step: Callable[[], _T], timeout: float | None) -> tuple[_T | None, tuple[str, str] | None]:
@@ -243,8 +255,8 @@ def draw_data(task: Task) -> tuple[Any, Any]:
     return world, world.sample(task.cell.n, task.replicates, task.key.stream("data"))
 
 
-def estimate_method(task: Task, method: MethodConfig, world: Any, data: Any) -> pd.DataFrame:
-    """Return a method's metrics."""
+def estimate_method(task: Task, method: MethodConfig, world: Any, data: Any) -> pa.Table:
+    """Return a method's metrics, under the study's numbers of replicates."""
     # A stream of its own: no method's randomness depends on which others run.
     rng = task.key.stream(f"method {method.label}")
     table = task.kind.estimate(
@@ -257,22 +269,23 @@ def estimate_method(task: Task, method: MethodConfig, world: Any, data: Any) -> 
         data=data,
         options=method.options,
     ).table()
-    return table.assign(replicate=table["replicate"] + task.first)
+    columns = {field.name: pa.array(table[field.name], field.type, from_pandas=True) for field in _OWN}
+    return pa.table(columns | {"replicate": pc.add(columns["replicate"], task.first)}, _OWN)
 
 
 def _run_row(
-    task: Task, method: MethodConfig, frame: pd.DataFrame | None, failure: tuple[str, str] | None, seconds: float
+    task: Task, method: MethodConfig, metrics: pa.Table | None, failure: tuple[str, str] | None, seconds: float
 ) -> dict[str, Any]:
     """Return what became of a method in a task; a method that failed counts all its replicates as failed."""
     status, message = failure or ("ok", "")
     counted = dict.fromkeys(STATUSES, 0)
     names: list[str] = []
-    if frame is None:
+    if metrics is None:
         counted[status] = task.replicates
     else:
-        names = frame["metric"].unique().tolist()
-        codes, found = pd.factorize(frame["status"].array[(frame["metric"] == names[0]).to_numpy()])
-        counted |= zip(found, np.bincount(codes).tolist(), strict=True)
+        names = metrics["metric"].unique().to_pylist()
+        found = metrics["status"].filter(pc.equal(metrics["metric"], names[0])).value_counts()
+        counted |= zip(*(part.to_pylist() for part in found.flatten()), strict=True)
     return {
         **task.columns,
         "method": method.label,

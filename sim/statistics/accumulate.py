@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 from scipy.stats import binom, poisson
@@ -149,7 +150,7 @@ class CellAccumulator:
     --------
     >>> part = {"method": "m", "replicate": [0, 1], "status": "ok", "metric": "tv", "value": [1.0, 3.0], "exact": 0.0}
     >>> cell = CellAccumulator(np.random.default_rng(0), draws=100)
-    >>> cell.add(pd.DataFrame(part))
+    >>> cell.add(pa.table(pd.DataFrame(part)))
     >>> cell.summary()[["method", "metric", "replicates", "mean", "max"]]
       method metric  replicates  mean  max
     0      m     tv           2   2.0  3.0
@@ -165,21 +166,21 @@ class CellAccumulator:
         self._weights: dict[tuple[Any, ...], FloatArray] = {}
         self._seen = np.zeros(0, dtype=bool)
 
-    def add(self, part: pd.DataFrame) -> None:
+    def add(self, part: pa.Table) -> None:
         """Add the rows of one part.
 
         Parameters
         ----------
-        part : DataFrame
-            Columns method, replicate (its number, at least 0), status, metric, value and exact (NaN where there is no
-            target); other columns are ignored.
+        part : pyarrow.Table
+            Columns method, replicate (its number, at least 0), status, metric, value and exact (NaN or null where
+            there is no target); other columns are ignored.
 
         Raises
         ------
         ValueError
             If a column is missing, a status is unknown, or a replicate came with an earlier part.
         """
-        absent = [column for column in SERIES_COLUMNS if column not in part]
+        absent = [column for column in SERIES_COLUMNS if column not in part.column_names]
         if absent:
             raise ValueError(f"a part must have the columns {', '.join(SERIES_COLUMNS)}; got none called {absent[0]}")
         replicates, position = np.unique(part["replicate"].to_numpy(), return_inverse=True)
@@ -288,33 +289,37 @@ class Group:
     exact: float | None
 
 
-def groups_of(table: pd.DataFrame, keys: list[str]) -> Iterator[Group]:
+def groups_of(table: pa.Table, keys: list[str]) -> Iterator[Group]:
     """Yield the groups of a long table in order of appearance, or raise if a status is unknown."""
-    codes, names = pd.factorize(table["status"], use_na_sentinel=False)
+    codes, names = _coded(table["status"])
     for name in names:
         if name not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {name!r}")
     status = np.array([STATUSES.index(name) for name in names], dtype=np.int64)[codes]
-    value, exact = (table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("value", "exact"))
-    number = _numbers(table, keys)
-    order = np.argsort(number, kind="stable")
-    bounds = np.flatnonzero(np.diff(number[order], prepend=-1, append=number.max(initial=-1) + 1))
-    heads = table[keys].iloc[order[bounds[:-1]]].itertuples(index=False, name=None)
-    for key, start, stop in zip(heads, bounds[:-1], bounds[1:], strict=True):
-        rows = order[start:stop]
+    value, exact = (table[name].cast(pa.float64()).to_numpy() for name in ("value", "exact"))
+    coded = [_coded(table[key]) for key in keys]
+    number = np.zeros(len(table), dtype=np.intp)  # of each row's group, in order of appearance
+    for codes, values in coded:
+        number, _ = pd.factorize(number * len(values) + codes)
+    for rows in np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number)))[:-1]:
         used = rows[(status[rows] == 0) & np.isfinite(value[rows])]
         known = exact[rows][np.isfinite(exact[rows])]
         counts = np.bincount(status[rows], minlength=len(STATUSES))
-        yield Group(key, counts, used, value[used], float(known[0]) if len(known) else None)
+        yield Group(
+            tuple(values[codes[rows[0]]] for codes, values in coded),
+            counts,
+            used,
+            value[used],
+            float(known[0]) if len(known) else None,
+        )
 
 
-def _numbers(table: pd.DataFrame, keys: list[str]) -> NDArray[np.intp]:
-    """Return the number of each row's group, in order of appearance; several times faster than a groupby."""
-    number = np.zeros(len(table), dtype=np.intp)
-    for key in keys:
-        codes, values = pd.factorize(table[key], use_na_sentinel=False)
-        number, _ = pd.factorize(number * len(values) + codes)
-    return number
+def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
+    """Return the different values of a column and, for each row, the place of its own among them."""
+    if pa.types.is_dictionary(column.type):  # which may hold values that do not occur
+        column = column.cast(column.type.value_type)
+    coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return coded.indices.to_numpy(), coded.dictionary.to_pylist()
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from sim.statistics.accumulate import SeriesAccumulator, groups_of
 from sim.statistics.rates import fit_rate, fit_rates
@@ -81,7 +82,9 @@ def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"metrics must have the columns {', '.join(_METRIC_COLUMNS)}; got none called {absent[0]}")
     keys = ["study", "world", "n", *swept_columns(metrics), "method", "metric"]
     series: dict[tuple[Any, ...], SeriesAccumulator] = {}
-    for group in groups_of(metrics, keys):
+    for group in groups_of(
+        pa.Table.from_pandas(metrics[[*keys, "status", "value", "exact"]], preserve_index=False), keys
+    ):
         series.setdefault(group.key, SeriesAccumulator()).add(group)
     table = pd.DataFrame([dict(zip(keys, key, strict=True)) | one.row() for key, one in series.items()])
     return table.assign(exact=table["exact"].astype("Float64"))

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy.stats import binom, binomtest
 
@@ -21,7 +22,7 @@ def accumulated(*parts, seed=0, draws=0):
     """Return an accumulator that has seen the parts in order."""
     cell = CellAccumulator(np.random.default_rng(seed), draws)
     for one in parts:
-        cell.add(one)
+        cell.add(pa.table(one))
     return cell
 
 
@@ -136,7 +137,7 @@ def test_memory_grows_by_one_number_a_value():
     cell = accumulated(part(values), draws=2)
     tracemalloc.start()
     for first in range(1000, 101_000, 1000):
-        cell.add(part(values, first=first))
+        cell.add(pa.table(part(values, first=first)))
     snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/sim/statistics/accumulate.py")])
     tracemalloc.stop()
     held = sum(trace.size for trace in snapshot.traces)
@@ -150,7 +151,7 @@ def test_values_beyond_those_kept_add_no_memory_and_lose_no_moment(monkeypatch):
     monkeypatch.setattr("sim.statistics.accumulate._KEPT", 1500)
     cell = CellAccumulator(np.random.default_rng(0), draws=2)
     for first in range(0, 5000, 1000):
-        cell.add(part(values[first : first + 1000], first=first))
+        cell.add(pa.table(part(values[first : first + 1000], first=first)))
     row, kept = cell.summary().iloc[0], accumulated(part(values[:1500])).summary().iloc[0]
     for name in ("replicates", "finite", "max", "share_ok"):
         assert row[name] == whole[name]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy.optimize import curve_fit
 from scipy.stats import chi2
@@ -160,7 +161,7 @@ def study(rng, replicates, draws):
         values = np.abs(rng.standard_normal(replicates)) / np.sqrt(n)
         rows = {"method": "m", "replicate": np.arange(replicates), "status": "ok", "metric": "tv_target"}
         cell = CellAccumulator(rng, draws)
-        cell.add(pd.DataFrame(rows | {"value": values, "exact": 0.0}))
+        cell.add(pa.table(pd.DataFrame(rows | {"value": values, "exact": 0.0})))
         columns = {"study": "s", "world": "w", "n": n, "alpha": 0.5}
         summary = cell.summary().assign(**columns)
         summaries.append(summary[[*columns, *summary.columns.drop(list(columns))]])

@@ -36,6 +36,11 @@ def save_tables(store, tables, inputs=""):
     store.finish_tables(inputs)
 
 
+def full(*arguments):
+    """Stand for a call of the system on a disk that is full."""
+    raise OSError(28, "No space left on device")
+
+
 def write_two_row_groups(store, *groups):
     """Write a table of row groups, of which the second one does not fit."""
     with store.write_table("metrics", groups[0].schema) as writer:
@@ -88,14 +93,22 @@ def test_what_a_kill_left_half_written_is_swept_away(folder):
 
 
 def test_a_write_that_fails_leaves_no_part(folder, monkeypatch):
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
     with open_store(folder, SETTINGS) as store:
-        monkeypatch.setattr(os, "fsync", full)
+        monkeypatch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space left on device"):
             store.save_part(1, parquet_bytes(TABLE))
         assert list(store.parts()) == [0, 3]
+
+
+def test_tables_count_once_they_are_on_the_disk_and_parts_are_known_by_their_checksum(folder, monkeypatch):
+    with open_store(folder, SETTINGS) as store:
+        monkeypatch.setattr(os, "fsync", full)
+        store.save_part(1, parquet_bytes(TABLE))
+        for save in (lambda: store.save_table("runs", TABLE), store.finish_tables):
+            with pytest.raises(OSError, match="No space left on device"):
+                save()
+        assert list(store.parts()) == [0, 1, 3] and not store.tables_are_complete()
+        assert not list(folder.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
@@ -27,7 +28,7 @@ def study(rng, law, *, methods=("m",), worlds=("w",), alphas=(0.5,), replicates=
                     pd.DataFrame(rows | {"method": method, "status": status, "value": values})
                     for method, (values, status) in made.items()
                 ]
-                cell.add(pd.concat(frames, ignore_index=True))
+                cell.add(pa.table(pd.concat(frames, ignore_index=True)))
                 columns = {"study": "s", "world": world, "n": n, "alpha": alpha}
                 table = cell.summary()
                 summaries.append(table.assign(**columns)[[*columns, *table.columns]])
