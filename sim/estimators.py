@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -137,7 +138,9 @@ def exact_target(world: World, method: str, options: MethodOptions) -> FloatArra
     Notes
     -----
     Tabular policies: `theory.population_target`. Log-linear policies and the extended ddro: the fit to the
-    population's masses, which starts at the reference and is the minimum found from there.
+    population's masses, which starts at the reference and is the minimum found from there. A target does not depend
+    on the sample size, so it is kept for the next call, and not writeable; options that hold lists or arrays are no
+    keys, and their targets are found anew.
 
     Examples
     --------
@@ -146,6 +149,15 @@ def exact_target(world: World, method: str, options: MethodOptions) -> FloatArra
     >>> exact_target(world, "dpo", MethodOptions(beta=1.0)).round(3)
     array([[0.884, 0.116]])
     """
+    try:
+        hash(options)
+    except TypeError:
+        return _exact_target(world, method, options)
+    return _kept_target(world, method, options)
+
+
+def _exact_target(world: World, method: str, options: MethodOptions) -> FloatArray | None:
+    """Find an exact target."""
     check_choice("method", method, METHODS)
     options.check(method)
     problem, fraction = world.problem, world.label_fraction
@@ -162,10 +174,16 @@ def exact_target(world: World, method: str, options: MethodOptions) -> FloatArra
         target = population_target(_with_reference(problem, setting.reference[0]), method, **given)
     except NoTargetError:
         target = None
-    if world.features is None and options.beyond_domain == "infinite":
-        return target
-    fit = _fit(world, setting, (problem.prompt_probs[:, None, None] * problem.pair_probs)[None], method, options)
-    return fit.policies[0] if fit.status[0] == "ok" else None
+    if world.features is not None or options.beyond_domain == "extend":
+        pairs = (problem.prompt_probs[:, None, None] * problem.pair_probs)[None]
+        fit = _fit(world, setting, pairs, method, options)
+        target = fit.policies[0] if fit.status[0] == "ok" else None
+    if target is not None:
+        target.setflags(write=False)
+    return target
+
+
+_kept_target = lru_cache(maxsize=256)(_exact_target)
 
 
 def _fit(world: World, setting: Setting, pairs: FloatArray | None, method: str, options: MethodOptions) -> Estimates:

@@ -120,15 +120,15 @@ def run_study(
     study = config if isinstance(config, StudyConfig) else load_study(config)
     check_execution(jobs, backend, scheduler, timeout)
     _check_shard(shard)
-    folder = Path(output) / study.name
-    if not (checked or check_settings(folder, study.settings(profile))):
+    folder, settings = Path(output) / study.name, study.settings(profile)
+    if not (checked or check_settings(folder, settings)):
         check_study(study, profile)
     tasks = study_tasks(study, profile)
     if shard is not None:
         tasks = tasks[shard[0] :: shard[1]]
     if study.kind == "exact":  # no tasks: a table, which with shards is made when they are collected
         return _run_exact(study, folder, profile) if shard is None else StudyResult(study.name, folder, 0, 0)
-    with open_store(folder, study.settings(profile), shard) as store:
+    with open_store(folder, settings, shard) as store:
         parts = _found(store, None if shard is None else {task.index for task in tasks})
         missing = [task for task in tasks if task.index not in parts or failures_of(parts[task.index])]
         with _told(store, study, profile, len(tasks)):

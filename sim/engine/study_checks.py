@@ -6,6 +6,7 @@ from typing import Any
 
 from sim.engine.kinds import KINDS
 from sim.engine.study import Cell, StudyConfig
+from sim.engine.tasks import world_of
 from sim.exact_tables import EXACT_TABLES
 from theory.checks import check_choice
 
@@ -41,7 +42,7 @@ def check_study(config: StudyConfig, profile: str) -> None:
     for cell in config.cells(profile):
         if cell.n == sizes[0]:
             try:
-                _check_cell(kind.build(cell.world), cell, sizes, kind.check)
+                _check_cell(world_of(kind, cell), cell, sizes, kind.check)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"study {config.name}, world {cell.world['name']}: {error}") from error
 

@@ -23,7 +23,17 @@ from sim.engine.store import parquet_bytes
 from sim.engine.study import Cell, MethodConfig, StudyConfig, canonical_json, load_study
 from sim.statuses import STATUSES
 
-__all__ = ["SavedPart", "Task", "failures_of", "lost_task", "metrics_schema", "run_task", "runs_of", "study_tasks"]
+__all__ = [
+    "SavedPart",
+    "Task",
+    "failures_of",
+    "lost_task",
+    "metrics_schema",
+    "run_task",
+    "runs_of",
+    "study_tasks",
+    "world_of",
+]
 
 # Columns of metrics beside those that all rows of a task share.
 _OWN = pa.schema(
@@ -249,9 +259,14 @@ def _attempt(step: Callable[[], _T], timeout: float | None) -> tuple[_T | None, 
         return None, ("error", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
+def world_of(kind: Kind, cell: Cell) -> Any:
+    """Return the world of a cell, built once in each process."""
+    return _world(kind, canonical_json(cell.world))
+
+
 def draw_data(task: Task) -> tuple[Any, Any]:
     """Return the world of a task and its data."""
-    world = _world(task.kind, canonical_json(task.cell.world))
+    world = world_of(task.kind, task.cell)
     return world, world.sample(task.cell.n, task.replicates, task.key.stream("data"))
 
 
@@ -311,5 +326,5 @@ def _threadpools(kind: Kind) -> ThreadpoolController:
 
 @lru_cache(maxsize=64)
 def _world(kind: Kind, settings: str) -> Any:
-    """Build a world once in each process."""
+    """Build a world from the text of its settings."""
     return kind.build(json.loads(settings))

@@ -99,7 +99,7 @@ def asymptotic_sizes(sizes: ArrayLike, n_min: int | None = None) -> NDArray[np.i
     return ordered[-kept:]
 
 
-def complete(summary: pd.DataFrame, max_failed: float = 1.0 - _LEAST_COMPLETE) -> pd.Series:
+def complete(summary: pd.DataFrame, max_failed: float = 1.0 - _LEAST_COMPLETE) -> NDArray[np.bool_]:
     """Return for each row of a summary whether all but a share of its replicates have a finite value.
 
     Examples
@@ -108,7 +108,7 @@ def complete(summary: pd.DataFrame, max_failed: float = 1.0 - _LEAST_COMPLETE) -
     [True, False]
     """
     # A hundredth of a replicate: 1 - .99 is not .01 in floating point.
-    return summary["finite"] >= (1.0 - max_failed) * summary["replicates"] - 0.01
+    return summary["finite"].to_numpy() >= (1.0 - max_failed) * summary["replicates"].to_numpy() - 0.01
 
 
 def fit_rate(table: pd.DataFrame) -> RateFit:
@@ -247,8 +247,8 @@ def curve_rate(
         points are usable.
     """
     points = np.stack([curve[name].to_numpy(dtype=np.float64) for name in _POINT])
-    kept = curve["n"].isin(asymptotic_sizes(curve["n"], n_min)).to_numpy()
-    usable = kept & (points > 0).all(axis=0) & complete(curve).to_numpy()
+    kept = np.isin(curve["n"].to_numpy(), asymptotic_sizes(curve["n"], n_min))
+    usable = kept & (points > 0).all(axis=0) & complete(curve)
     if usable.sum() < _FEWEST_POINTS:
         return None
     draws = bootstrapped(curve[usable], bootstrap) if bootstrap else []

@@ -229,3 +229,11 @@ def test_with_little_overlap_logistic_ddro_is_the_more_accurate():
     for generator in ("least_squares", "kl"):
         strict = simulate(world, "ddro", 1_000, 300, np.random.default_rng(0), data=data, generator=generator)
         assert (strict.status == "diverged").mean() > 0.95
+
+
+def test_a_target_is_found_once_for_a_world_and_cannot_be_altered():
+    world = build_world({"name": "toy", "p_preferred": [0.7, 0.3], "p_nonpreferred": [0.2, 0.8], "alpha": 0.5})
+    target = exact_target(world, "rdro", MethodOptions(alpha=0.4))
+    assert exact_target(world, "rdro", MethodOptions(alpha=0.4)) is target and not target.flags.writeable
+    assert not np.array_equal(exact_target(world, "rdro", MethodOptions(alpha=0.5)), target)
+    np.testing.assert_array_equal(exact_target(world, "rdro", MethodOptions(alpha=[0.4])), target)  # no key of a dict
