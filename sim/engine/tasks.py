@@ -225,7 +225,7 @@ def metrics_schema(task: Task) -> pa.Schema:
 def _part(task: Task, found: list[pa.Table], runs: list[dict[str, Any]]) -> bytes:
     """Return metrics and runs as the bytes of a Parquet file."""
     schema = metrics_schema(task)
-    metrics = pa.concat_tables([_OWN.empty_table(), *found]).combine_chunks()
+    metrics = pa.concat_tables(found or [_OWN.empty_table()]).combine_chunks()
     shared = [
         pa.repeat(pa.scalar(value, schema.field(name).type), len(metrics)) for name, value in task.columns.items()
     ]
@@ -284,7 +284,7 @@ def estimate_method(task: Task, method: MethodConfig, world: Any, data: Any) -> 
         data=data,
         options=method.options,
     ).table()
-    columns = {field.name: pa.array(table[field.name], field.type, from_pandas=True) for field in _OWN}
+    columns = {field.name: pa.array(table[field.name].values, field.type, from_pandas=True) for field in _OWN}
     return pa.table(columns | {"replicate": pc.add(columns["replicate"], task.first)}, _OWN)
 
 
