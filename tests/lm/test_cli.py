@@ -77,7 +77,7 @@ def test_errors_are_one_line_and_a_status(monkeypatch, capsys, error, status, li
         raise error
 
     monkeypatch.setattr(command, "train", fail)
-    assert main(["train"]) == status
+    assert main(["train", "--config", "tiny-qwen2"]) == status
     assert capsys.readouterr().err == line
 
 
@@ -90,7 +90,7 @@ def test_errors_name_the_process_beside_the_first(monkeypatch, capsys):
 def test_a_closed_pipe_is_no_fault():
     code = "import sys, types\nfrom lm.__main__ import main\n"
     code += "talk = types.SimpleNamespace(train=lambda arguments: [print('x' * 99) for _ in range(9999)] and 0)\n"
-    code += "sys.modules['lm.commands.train'] = talk\nsys.exit(main(['train']))"
+    code += "sys.modules['lm.commands.train'] = talk\nsys.exit(main(['train', '--config', 'tiny-qwen2']))"
     line = f'{sys.executable} -c "{code}" | head -1; exit ${{PIPESTATUS[0]}}'
     result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 141 and result.stderr == ""
