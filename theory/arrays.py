@@ -8,9 +8,6 @@ from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy
 
 from theory.checks import check_alpha
 
-# softplus(x) = x + e^-x - ...: from here on x itself in double precision.
-_LINEAR = 40.0
-
 
 def prepare(log_ratio: Any, preferred: Any) -> tuple[Any, Any, Any]:
     """Return float32/float64 log-ratios, boolean classes and their namespace, or raise."""
@@ -83,7 +80,8 @@ def softplus(values: Any) -> Any:
     """Return ``log(1 + e^x)``, exact to a few eps for every x."""
     xp = array_namespace(values)
     if is_torch_array(values):
-        return xp.nn.functional.softplus(values, threshold=_LINEAR)
+        # Not torch's softplus, whose last bit depends on an element's place in its tensor.
+        return -xp.nn.functional.logsigmoid(-values)
     return xp.maximum(values, 0.0) + xp.log1p(xp.exp(-xp.abs(values)))
 
 
