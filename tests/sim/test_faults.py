@@ -102,7 +102,7 @@ def alive(group):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for living processes in /proc")
-@pytest.mark.parametrize("times", [6, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_run_killed_many_times_goes_on_to_the_same_result_and_leaves_no_worker(study, whole, tmp_path, start, times):
     rng = np.random.default_rng(20260404)
     folder, arguments = tmp_path / "out" / "mine", ["run", study, "--output", tmp_path / "out", "--jobs", 2]
