@@ -2,7 +2,7 @@
 
 Times and peaks of memory that ``make bench`` measured, from benchmarks/published.csv: medians with the least and the
 largest repetition. Upper row: a simulated replicate against its sample size, and an exact fit of RDRO against the
-number of responses. Middle row: a training step of a language model at the full vocabulary of Qwen2.5. Lower row: its
+number of responses. Middle row: a training step of a language model, at the largest vocabulary measured. Lower row: its
 output head alone, forward and backward: its time against the width of the model and its memory against the vocabulary;
 at large widths products with the head take nearly all of the time, of which it needs more. Ratios of times are those of
 one machine and these versions; memory depends less on it.
@@ -30,15 +30,15 @@ TABLES = {"benchmarks/published": (*_COLUMNS, "repetitions", "processor", "threa
 _PANELS = (
     ("sample_size", "time a replicate", "examples"),
     ("tabular_fit", "time a fit", "responses"),
-    ("lm_step", "time a step", "tokens"),
-    ("lm_step", "peak memory", "tokens"),
+    ("lm_step", "time a step", "vocabulary"),
+    ("lm_step", "peak memory", "vocabulary"),
     ("lm_head", "time a pass", "width"),
     ("lm_head", "peak memory", "vocabulary"),
 )
 _TITLES = {
     "sample_size": "drawing and fitting a replicate",
     "tabular_fit": "exact fit of tabular RDRO",
-    "lm_step": "training step of a language model",
+    "lm_step": "training step",
     "lm_head": "output head, forward and backward",
 }
 _SIZES = {"examples": "sample size n", "responses": "responses", "width": "width of the model"}
@@ -103,7 +103,7 @@ def plot_cost_against_size(
 
 
 def plot_step_cost(table: pd.DataFrame, quantity: str = "time a step", *, ax: Axes | None = None) -> Axes:
-    """Plot what a training step costs, one row for each trainer, ours first.
+    """Plot what a training step costs at the largest vocabulary, one row for each trainer, ours first.
 
     Parameters
     ----------
@@ -126,14 +126,19 @@ def plot_step_cost(table: pd.DataFrame, quantity: str = "time a step", *, ax: Ax
         If the table has no such rows.
     """
     ax = new_axes() if ax is None else ax
-    rows = _select(table, "lm_step", quantity, "tokens")
+    rows = _steps(table, quantity)
     labels = {"ours": "relratio", "peer": "peer"}
     for role, style in zip(labels, _LOOKS, strict=False):
         own = (rows["role"] == role).to_numpy()
         look = {**style.points(), "linestyle": "none", "label": labels[role]}
         ax.errorbar(rows.loc[own, "median"], np.flatnonzero(own), xerr=_arms(rows[own]), capsize=1.5, **look)
     ax.set_yticks(range(len(rows)), rows["contender"])
-    ax.set(xscale="log", ylim=(len(rows) - 0.5, -0.5), title=_TITLES["lm_step"], xlabel=_quantity(rows))
+    ax.set(
+        xscale="log",
+        ylim=(len(rows) - 0.5, -0.5),
+        title=f"{_TITLES['lm_step']}, vocabulary {rows['size'].iloc[0]:,}",
+        xlabel=_quantity(rows),
+    )
     plain_numbers(ax.xaxis)
     ax.set_ylabel("trainer")
     ax.grid(visible=False, axis="y")
@@ -160,9 +165,11 @@ def draw(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     for ax, (question, quantity, size_name), panel in zip(axes.flat, _PANELS, "abcdef", strict=True):
         if question == "lm_step":
             plot_step_cost(table, quantity, ax=ax)
+            rows = _steps(table, quantity)
         else:
             plot_cost_against_size(table, question, quantity, size_name, ax=ax)
-        parts.append(_select(table, question, quantity, size_name).assign(panel=panel))
+            rows = _select(table, question, quantity, size_name)
+        parts.append(rows.assign(panel=panel))
     axes[1, 1].set(ylabel="", yticklabels=[])  # the same trainers
     letter(axes)
     rows = pd.concat(parts, ignore_index=True)
@@ -192,6 +199,12 @@ def _arms(rows: pd.DataFrame) -> np.ndarray:
     """Return the arms of bars from the least to the largest repetition, (2, rows)."""
     ends = rows[["low", "high"]].to_numpy(float).T
     return np.asarray(np.abs(ends - rows["median"].to_numpy(float)))
+
+
+def _steps(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Return the rows of training steps at the largest vocabulary, ours first."""
+    rows = _select(table, "lm_step", quantity, "vocabulary")
+    return rows[rows["size"] == rows["size"].max()]
 
 
 def _select(table: pd.DataFrame, question: str, quantity: str, size_name: str) -> pd.DataFrame:

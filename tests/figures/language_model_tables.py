@@ -135,7 +135,7 @@ def _benchmarks(factor):
     for (place, (trainer, role)), quantity in itertools.product(
         enumerate(trainers.items()), ("time a step", "CPU time a step", "peak memory")
     ):
-        rows.append(_cost("lm_step", trainer, role, "tokens", 3072, quantity, factor * (1.0 + place)))
+        rows.append(_cost("lm_step", trainer, role, "vocabulary", 32_000, quantity, factor * (1.0 + place)))
     return pd.DataFrame(rows)
 
 
