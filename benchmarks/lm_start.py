@@ -7,7 +7,7 @@ the floor. Every contender reports its first step on a line of its output, whose
 turns after one run of each that fills the system's file cache, and the process is stopped then. CPU seconds are given
 too: they suffer less from others on the machine.
 
-Importing torch and transformers, which all three need, is most of it: of 5.1 CPU seconds of the floor 4.7.
+Importing torch and transformers, which all three need, is most of it.
 """
 
 import argparse
