@@ -1,5 +1,6 @@
 """Benchmarks run at tiny sizes, and their results become one table."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from figures.readme import fill
 
 ROOT = Path(__file__).parents[1]
 TINY = {  # benchmarks that need no training of language models, and arguments with which they take a second or two
@@ -113,6 +116,37 @@ def test_published_table_of_the_repository_has_the_form_that_is_written(table):
     for question, rows in published.groupby("question"):
         assert set(rows["role"]) == {"ours", "peer"}, question
     assert (published["median"] > 0).all()
+
+
+def published_module():
+    """Import benchmarks/support/published.py, which is in no package."""
+    spec = importlib.util.spec_from_file_location("published", ROOT / "benchmarks" / "support" / "published.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_shows_the_published_targets():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fill(readme, "speed", published_module().speed_table(ROOT / "benchmarks" / "published.csv")) == readme
+
+
+def test_ratios_and_targets_of_both_kinds_are_told(tmp_path):
+    published = published_module()
+    about = ("replicates", 10, "time", "s")
+    rows = [
+        published.measurement("relratio", "ours", *about, [1.0, 2.0, 3.0], target=1.5),
+        published.measurement("scipy", "peer", *about, [30.0, 10.0, 20.0], target=8.0),
+    ]
+    machine = {"processor": "CPU", "cores": 2, "load": 0.1, "versions": {"python": "3.11"}}
+    published.save(tmp_path / "results", "toy", machine, 1, rows)
+    assert published.publish(tmp_path / "results", tmp_path / "published.csv") == 2
+    ratios = pd.read_csv(tmp_path / "published.csv")["ratio"].tolist()
+    assert pd.isna(ratios[0]) and ratios[1] == 10.0
+    shown = published.speed_table(tmp_path / "published.csv").splitlines()
+    assert "2 (1 to 3) s, relratio | 20 (10 to 30) s, scipy | 10 | at most 1.5 s: **missed** |" in shown[3]
+    assert shown[4].endswith("| 10 | at least 8: met |")
+    assert shown[-1] == "Measured on: CPU, 2 cores. Versions: python 3.11."
 
 
 @pytest.mark.parametrize(
