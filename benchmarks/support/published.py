@@ -238,7 +238,7 @@ def _line(row: dict[str, str], rows: list[dict[str, str]]) -> str:
     if role == "peer":
         met, aim = float(ours["median"]) <= target, f"at most {target:g} {ours['unit']}"
     else:
-        met, aim = float(peer["ratio"]) >= target, f"at least {target:,.3g}"
+        met, aim = float(peer["ratio"]) >= target, f"at least {_number(target)}"
     cells = (
         f"{row['question']}, {row['quantity']}",
         f"{_number(float(row['size']))} {row['size_name']}",
