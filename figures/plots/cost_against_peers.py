@@ -89,8 +89,8 @@ def plot_cost_against_size(
     ax.set(xscale="log", yscale="log", title=_TITLES[question], ylabel=_quantity(rows))
     ax.set_xlabel(_SIZES.get(size_name, size_name))
     sizes = sorted(rows["size"].unique())
-    if len(sizes) <= 4 and max(sizes) < 1e4:  # few sizes are named one by one
-        ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    if len(sizes) <= 4:  # few sizes are named one by one
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
     ax.yaxis.set_minor_formatter(NullFormatter())
