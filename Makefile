@@ -28,7 +28,7 @@ readme: figures ## copy the gallery and the verdicts of the quick profile into R
 test: lint ## lint, then every test but the slow ones
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-coverage: $(VENV)/.installed-dev ## the same tests with coverage, which take half as long again
+coverage: $(VENV)/.installed-dev ## the same tests with coverage, which take about twice the CPU
 	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev ## the tests marked slow

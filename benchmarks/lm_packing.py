@@ -15,7 +15,6 @@ a step without padding took as long as the padded one (2.6 and 2.5 CPU seconds, 
 import argparse
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -47,30 +46,18 @@ def lengths(spread: int, rows: int, median: int) -> Any:
 def train(kind: str, spread: int, steps: int, median: int) -> dict[str, Any]:
     """Return what each step took for a thousand tokens, the peak of memory and the losses."""
     import numpy as np
-    from transformers import TrainerCallback
+    from support.clock import StepClock
 
     from lm import RatioConfig, RatioTrainer
     from lm.examples import ExampleSet
     from lm.tiny_models import tiny_qwen2
-
-    class Clock(TrainerCallback):
-        """Takes the time of each step."""
-
-        def __init__(self) -> None:
-            self.steps: list[tuple[float, float]] = []
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began = (time.perf_counter(), time.process_time())
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.steps.append((time.perf_counter() - self.began[0], time.process_time() - self.began[1]))
 
     rng = np.random.default_rng(1)
     ids = [rng.integers(VOCABULARY, size=n).astype(np.int32) for n in lengths(spread, ROWS * steps, median)]
     examples = ExampleSet(
         [row[:PROMPT] for row in ids], [row[PROMPT:] for row in ids], np.arange(len(ids)) % 2 == 0, np.arange(len(ids))
     )
-    clock = Clock()
+    clock = StepClock()
     with tempfile.TemporaryDirectory() as folder:
         args = RatioConfig(
             folder,

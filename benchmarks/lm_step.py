@@ -13,7 +13,6 @@ in float32 carry six digits.
 import argparse
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -154,22 +153,10 @@ def train(kind: str, steps: int, vocabulary: int, short: bool) -> dict[str, Any]
     import accelerate  # noqa: F401 - part of both, and of the memory before
     import datasets  # noqa: F401
     import torch  # noqa: F401
-    from transformers import TrainerCallback
+    from support.clock import StepClock
     from transformers.trainer import Trainer  # noqa: F401
 
-    class Clock(TrainerCallback):
-        """Takes the time of each step."""
-
-        def __init__(self) -> None:
-            self.steps: list[tuple[float, float]] = []
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began = (time.perf_counter(), time.process_time())
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.steps.append((time.perf_counter() - self.began[0], time.process_time() - self.began[1]))
-
-    clock, data = Clock(), rows(*((8, 16) if short else (PROMPT, COMPLETION)), vocabulary)
+    clock, data = StepClock(), rows(*((8, 16) if short else (PROMPT, COMPLETION)), vocabulary)
     before = peak_mebibytes()
     with tempfile.TemporaryDirectory() as folder:
         maker, settings = (peer_trainer, PEERS[kind]) if kind in PEERS else (our_trainer, OURS[kind])
