@@ -50,18 +50,6 @@ class Numbers:
         return rng.random(replicates)
 
 
-class Echo:
-    """The data as the estimates."""
-
-    def __init__(self, label: str, data: np.ndarray) -> None:
-        self.label, self.data = label, data
-
-    def table(self) -> pd.DataFrame:
-        """Return them as studies do."""
-        columns = {"method": self.label, "replicate": np.arange(len(self.data)), "status": "ok", "metric": "value"}
-        return pd.DataFrame({**columns, "value": self.data, "exact": np.nan})
-
-
 def build(settings: dict[str, Any]) -> Numbers:
     """Return the world."""
     return Numbers()
@@ -73,9 +61,11 @@ def check(world: Numbers, n: int, method: str, options: dict[str, Any]) -> None:
 
 def estimate(
     world: Numbers, method: str, n: int, replicates: int, rng: np.random.Generator, *, label: str, data: np.ndarray
-) -> Echo:
-    """Do nothing."""
-    return Echo(label, data)
+) -> Any:
+    """Return the data as the estimates."""
+    from sim.outcomes import Outcome
+
+    return Outcome(method, label, np.full(len(data), "ok"), {"value": data}, {})
 
 
 def trivial_study(tasks: int) -> Any:
@@ -165,7 +155,10 @@ def run_memory(tasks: int) -> dict[str, Any]:
 
 def drawn_number(index: int) -> pd.DataFrame:
     """Return what a task that does nothing finds."""
-    return Echo("echo", np.random.default_rng((20260404, index)).random(1)).table()
+    from sim.outcomes import Outcome
+
+    drawn = np.random.default_rng((20260404, index)).random(1)
+    return Outcome("echo", "echo", np.array(["ok"]), {"value": drawn}, {}).table()
 
 
 def finite(table: pd.DataFrame) -> np.ndarray:

@@ -5,11 +5,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from theory.checks import FloatArray
 
-__all__ = ["Outcome"]
+__all__ = ["ROWS", "Outcome"]
+
+ROWS = pa.schema(
+    {
+        "method": pa.string(),
+        "replicate": pa.int64(),
+        "status": pa.string(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "exact": pa.float64(),
+    }
+)
+"""Columns of what a study stores of each replicate, beside those of its cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,22 +53,30 @@ class Outcome:
     metrics: dict[str, FloatArray]
     exact: dict[str, float]
 
+    def rows(self) -> pa.Table:
+        """Return the metrics as a long table with the columns of `ROWS`; missing values are null."""
+        metrics, replicates = len(self.metrics), len(self.status)
+        codes, statuses = pd.factorize(np.concatenate([self.status_of(name) for name in self.metrics]))
+        exact = np.array([self.exact.get(name, np.nan) for name in self.metrics])
+        columns = [
+            pa.repeat(self.label, metrics * replicates),
+            pa.array(np.tile(np.arange(replicates), metrics)),
+            _strings(codes, statuses),
+            _strings(np.repeat(np.arange(metrics), replicates), [*self.metrics]),
+            pa.array(np.concatenate([*self.metrics.values()]), pa.float64(), from_pandas=True),
+            pa.array(np.repeat(exact, replicates), from_pandas=True),
+        ]
+        return pa.Table.from_arrays(columns, schema=ROWS)
+
     def table(self) -> pd.DataFrame:
         """Return the metrics as a long table: method, replicate, status, metric, value, exact."""
-        metrics, replicates = len(self.metrics), len(self.status)
-        codes, statuses = pd.factorize(self.status)
-        return pd.DataFrame(
-            {
-                "method": _strings(np.zeros(metrics * replicates, dtype=np.intp), [self.label]),
-                "replicate": np.tile(np.arange(replicates), metrics),
-                "status": _strings(np.tile(codes, metrics), statuses),
-                "metric": _strings(np.repeat(np.arange(metrics), replicates), [*self.metrics]),
-                "value": np.concatenate([*self.metrics.values()]),
-                "exact": np.repeat([self.exact.get(name, np.nan) for name in self.metrics], replicates),
-            }
-        )
+        return self.rows().to_pandas()
+
+    def status_of(self, metric: str) -> NDArray[np.str_]:
+        """Return the statuses of the values of a metric, shape (replicates,): those of the replicates."""
+        return self.status
 
 
-def _strings(codes: NDArray[np.intp], values: Sequence[str]) -> pd.api.extensions.ExtensionArray | NDArray[np.object_]:
-    """Return the values that codes stand for, as strings; a string a row would take longer than many a fit."""
-    return pd.Series([*values], dtype=str).array.take(codes)
+def _strings(codes: NDArray[np.integer], values: Sequence[str]) -> pa.StringArray:
+    """Return the values that codes stand for; a string a row would take longer than many a fit."""
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(values, pa.string())).cast(pa.string())

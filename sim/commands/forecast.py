@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.special import stdtrit
 
 from sim.commands.layout import duration
 from sim.engine.study import StudyConfig, canonical_json, load_study
 from sim.engine.study_checks import check_study
-from sim.engine.tasks import Task, draw_data, run_task, runs_of, study_tasks
+from sim.engine.tasks import Task, draw_data, metrics_of, run_task, runs_of, study_tasks
 from sim.exact_tables import EXACT_TABLES
 from sim.preferences.arguments import check_integer
 from sim.statistics.accumulate import CellAccumulator
@@ -199,11 +197,11 @@ def _measure(world: str, tasks: Sequence[Task]) -> tuple[Stratum, int]:
         built = time.perf_counter()
         _, content = run_task(task)
         ran = time.perf_counter()
-        CellAccumulator(task.key.stream("bootstrap")).add(pq.read_table(pa.BufferReader(content)))
+        CellAccumulator(task.key.stream("bootstrap")).add(metrics_of(content))
         setups.append(built - started)
         seconds.append(ran - built)
         collecting.append(time.perf_counter() - ran)
-        failed += any(run["status"] != "ok" for run in runs_of(pa.BufferReader(content)))
+        failed += any(run["status"] != "ok" for run in runs_of(content))
     worlds = len({canonical_json(task.cell.world) for task in tasks})
     setup, collected = worlds * float(np.mean(setups)), len(tasks) * float(np.mean(collecting))
     return Stratum(world, len(tasks), setup, collected, tuple(seconds)), failed

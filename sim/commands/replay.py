@@ -14,7 +14,7 @@ from sim.commands.layout import duration
 from sim.commands.results import Results, find_results
 from sim.engine.run_ids import run_id
 from sim.engine.study import MethodConfig
-from sim.engine.tasks import Task, draw_data, estimate_method, runs_of
+from sim.engine.tasks import Task, draw_data, estimate_method, metrics_of, runs_of
 from theory.checks import check_choice
 
 __all__ = ["Replay", "replay_run"]
@@ -145,7 +145,7 @@ def _saved(results: Results, task: Task, method: MethodConfig) -> tuple[dict[str
     if part is None:
         return None, None
     runs = {run["method"]: run for run in runs_of(part)}
-    return runs[method.label], pd.read_parquet(part, filters=[("method", "==", method.label)])
+    return runs[method.label], metrics_of(part).to_pandas().query("method == @method.label")
 
 
 def _reproduced(

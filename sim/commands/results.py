@@ -128,7 +128,7 @@ class Results:
         """Return the files of saved tasks by index; None where a file does not match its checksum."""
         store = Store(self.folder, self.settings)
         found: dict[int, Path | None] = {}
-        for path in sorted((self.folder / "parts").glob("*-*.parquet")):
+        for path in sorted((self.folder / "parts").glob("*-*.arrow")):
             index, _, checksum = path.stem.partition("-")
             if not (index.isascii() and index.isdigit()):  # the file of someone else, which the next run removes
                 continue

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -97,16 +96,13 @@ class TrainingRun(Outcome):
     policies: FloatArray
     target: FloatArray | None
 
-    def table(self) -> pd.DataFrame:
-        """Return the metrics as a long table: method, replicate, status, metric, value, exact.
+    def status_of(self, metric: str) -> NDArray[np.str_]:
+        """Return the statuses of the values of a metric, shape (replicates,).
 
         What is recorded of the training itself (`TRAINING_RECORDS`) is a sound value also for runs that diverged or
-        did not converge: those rows have the status "ok", so that means and quantiles cover all runs.
+        did not converge: its status is "ok", so that means and quantiles cover all runs.
         """
-        table = super().table()
-        sound = table["metric"].isin(TRAINING_RECORDS) & (table["status"] != "error")
-        table["status"] = table["status"].mask(sound, "ok")
-        return table
+        return np.where(self.status == "error", "error", "ok") if metric in TRAINING_RECORDS else self.status
 
 
 def build_training(settings: Mapping[str, Any]) -> Training:

@@ -1,25 +1,25 @@
-"""From parts to tables: parts are read one after the other, so that memory does not grow with the replicates."""
+"""From parts to tables: parts are read a few at a time, so that memory does not grow with the replicates."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from sim.claims.verdicts import judge
 from sim.engine.store import Store
 from sim.engine.study import StudyConfig
-from sim.engine.tasks import SavedPart, Task, metrics_schema
+from sim.engine.tasks import SavedPart, Task, metrics_of, metrics_schema
 from sim.statistics.accumulate import CellAccumulator, keyed_bootstrap, summary_of
 from sim.statistics.summary import fit_rates
 from theory.checks import FloatArray
 
 __all__ = ["collect"]
 
+_AT_ONCE = 100_000  # rows in memory, and in a row group of the metrics, or those of one task where these are more
 _UNSAVED = ["metrics", "seconds"]  # of a run: the names of its metrics, and its time, which has a table of its own
 
 
@@ -48,11 +48,10 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Saved
     ):
         for cell in cells:
             statistics = CellAccumulator(cell[0].key.stream("bootstrap"))
-            for task in cell:
-                rows = _rows(task, parts[task.index], known)
-                writer.write_table(rows)
+            for rows in _joined(_rows(task, parts[task.index], known) for task in cell):
                 statistics.add(rows)
-                bar.update()
+                writer.write_table(_complete(cell[0], rows))
+            bar.update(len(cell))
             rows_of_summary += [cell[0].columns | row for row in statistics.rows()]
             bootstrap |= keyed_bootstrap(cell[0].columns, statistics.bootstrap_means())
     summary = summary_of(rows_of_summary)
@@ -68,6 +67,27 @@ def collect(study: StudyConfig, tasks: Sequence[Task], parts: Mapping[int, Saved
         store.save_table(name, pa.Table.from_pandas(table, preserve_index=False))
 
 
+def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables one below the other, as many at once as make up the rows of a row group."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += len(table)
+        if rows >= _AT_ONCE:
+            yield pa.concat_tables(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _complete(task: Task, rows: pa.Table) -> pa.Table:
+    """Return rows of a cell with the columns that all of them share."""
+    schema = metrics_schema(task)
+    shared = [pa.repeat(pa.scalar(value, schema.field(name).type), len(rows)) for name, value in task.columns.items()]
+    return pa.Table.from_arrays([*shared, *rows.columns], schema=schema)
+
+
 def _metrics_of_methods(runs: pd.DataFrame, fallback: str) -> dict[str, list[str]]:
     """Return the metrics of each method, in the order of appearance; a method that failed everywhere told none."""
     known: dict[str, dict[str, None]] = {}
@@ -78,11 +98,10 @@ def _metrics_of_methods(runs: pd.DataFrame, fallback: str) -> dict[str, list[str
 
 def _rows(task: Task, part: SavedPart, known: Mapping[str, Sequence[str]]) -> pa.Table:
     """Return the metrics of a part; each replicate of a method that failed is a failure in all its metrics."""
-    schema = metrics_schema(task)
+    saved = metrics_of(part.path)
     frames = [
         pd.DataFrame(
             {
-                **task.columns,
                 "method": run["method"],
                 "replicate": np.arange(task.first, task.first + task.replicates),
                 "status": run["status"],
@@ -95,6 +114,5 @@ def _rows(task: Task, part: SavedPart, known: Mapping[str, Sequence[str]]) -> pa
         if run["status"] != "ok"
         for metric in known[run["method"]]
     ]
-    failed = [pa.Table.from_pandas(frame, schema=schema, preserve_index=False) for frame in frames]
-    with pq.ParquetFile(part.path) as file:
-        return pa.concat_tables([file.read(use_threads=False).replace_schema_metadata(None), *failed])
+    failed = [pa.Table.from_pandas(frame, schema=saved.schema, preserve_index=False) for frame in frames]
+    return pa.concat_tables([saved, *failed])

@@ -31,8 +31,8 @@ class Kind:
     checker : str
         Of ``check(world, n, method, options) -> None``, which raises ValueError or TypeError for what is not valid.
     estimator : str
-        Of ``estimate(world, method, n, replicates, rng, *, label, data, **options)``; the result has ``table()``,
-        see `sim.simulation.Simulation.table`.
+        Of ``estimate(world, method, n, replicates, rng, *, label, data, **options)``; the result has ``rows()``,
+        see `sim.outcomes.Outcome.rows`.
     block : int
         Replicates of a task, at least 1: enough for batched work to be quick, few enough that a kill costs a second.
         Part of the seeds' key, so a change is a change of all results.

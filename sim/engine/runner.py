@@ -254,7 +254,7 @@ def _save(
         closing(results),
     ):
         for index, content in results:
-            parts[index] = SavedPart(store.save_part(index, content), runs_of(pa.BufferReader(content)))
+            parts[index] = SavedPart(store.save_part(index, content), runs_of(content))
             bar.update()
             if progress:
                 progress(total - missing + len(parts), total)

@@ -54,7 +54,7 @@ class SimSubject:
 
     def saved(self, output: Path) -> dict[str, str]:
         """Return the parts."""
-        parts = (output / "soaked" / "parts").glob("*.parquet")
+        parts = (output / "soaked" / "parts").glob("*.arrow")
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in parts}
 
     def reported(self, text: str) -> int:

@@ -19,7 +19,7 @@ from lm.validation.experiments import load_experiment
 from sim.__main__ import main
 from sim.commands.results import open_results
 from sim.engine.execution import check_execution
-from sim.engine.store import check_settings, open_store, parquet_bytes
+from sim.engine.store import check_settings, open_store
 from sim.engine.study import load_study, parse_study, study_of_settings
 from sim.real_data import read_comparisons_csv
 from theory.checks import check_positive
@@ -67,7 +67,8 @@ def test_deep_cell_of_csv_is_text(tmp_path):
 def test_torn_parquet(tmp_path):
     """pyarrow tells by an OSError of several lines."""
     path = tmp_path / "rows.parquet"
-    path.write_bytes(b"\x00" + parquet_bytes(pa.Table.from_pylist([_labelled()])))
+    parquet.write_table(pa.Table.from_pylist([_labelled()]), path)
+    path.write_bytes(b"\x00" + path.read_bytes())
     with pytest.raises(ValueError, match=r"^.*rows\.parquet must be a Parquet file, got: .*$"):
         load_rows(path)
 
@@ -255,8 +256,8 @@ def test_list_of_tables(tmp_path, text):
 def test_file_of_someone_else_beside_the_parts(tmp_path):
     settings = parse_study(_study()).settings("smoke")
     with open_store(tmp_path, settings) as store:
-        part = store.save_part(0, parquet_bytes(pa.table({"x": [1]})))
-    (tmp_path / "parts" / "my-notes.parquet").write_bytes(b"")
+        part = store.save_part(0, b"found")
+    (tmp_path / "parts" / "my-notes.arrow").write_bytes(b"")
     assert open_results(tmp_path).parts() == {0: part}
 
 

@@ -176,7 +176,7 @@ def test_no_worker_outlives_its_killed_parent(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True) as parent:
         try:
             parts = tmp_path / "faulty" / "parts"
-            while len(list(parts.glob("*.parquet"))) < 2:  # then each worker hangs in a task of the next size
+            while len(list(parts.glob("*.arrow"))) < 2:  # then each worker hangs in a task of the next size
                 assert parent.poll() is None
                 time.sleep(0.01)
             parent.kill()

@@ -60,7 +60,7 @@ def start():
 
 def saved(folder):
     """Return how many parts a study has."""
-    return len(list((folder / "parts").glob("*.parquet")))
+    return len(list((folder / "parts").glob("*.arrow")))
 
 
 def wait_for(condition, run):

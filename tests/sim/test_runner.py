@@ -11,12 +11,13 @@ import pytest
 
 from sim import simulation, worlds
 from sim.claims.claim import parse_claim
-from sim.engine import kinds
+from sim.engine import collect, kinds
 from sim.engine.kinds import KINDS, sources_checksum
-from sim.engine.runner import collect_study, run_study, study_tasks
+from sim.engine.runner import collect_study, run_study
 from sim.engine.seeds import SeedKey
 from sim.engine.store import digest
 from sim.engine.study import parse_study
+from sim.engine.tasks import metrics_of, runs_of
 from sim.exact_tables import EXACT_TABLES
 from sim.simulation import simulate
 from sim.statistics.summary import summarise
@@ -92,10 +93,14 @@ def test_runs_count_statuses_as_metrics_do(small):
 
 
 def test_a_second_run_has_nothing_to_do(small):
-    before = {path: path.stat().st_mtime_ns for path in small.folder.rglob("*.parquet")}
+    before = {
+        path: path.stat().st_mtime_ns for path in (*small.folder.rglob("*.parquet"), *small.folder.rglob("*.arrow"))
+    }
     again = run_study(small_study(), small.folder.parent)
     assert again.computed == 0 and again.tasks == 12
-    assert {path: path.stat().st_mtime_ns for path in small.folder.rglob("*.parquet")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (*small.folder.rglob("*.parquet"), *small.folder.rglob("*.arrow"))
+    } == before
 
 
 def test_a_damaged_part_is_computed_again_and_nothing_else(small, tmp_path, capsys):
@@ -256,11 +261,13 @@ def test_sources_are_those_that_change_results(tmp_path):
     assert all((Path(kinds.__file__).parents[2] / folder).is_dir() for folder in kinds.READERS)
 
 
-def test_metrics_are_written_part_by_part(small):
-    metrics = pq.read_metadata(small.folder / "metrics.parquet")
+@pytest.mark.parametrize("at_once", [1, 12_000, 12_001, 100_000])
+def test_metrics_are_written_cell_by_cell_and_never_many_rows_at_once(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(collect, "_AT_ONCE", at_once)
+    result = run_study(small_study(), tmp_path)
+    metrics = pq.read_metadata(result.folder / "metrics.parquet")
     rows = [metrics.row_group(i).num_rows for i in range(metrics.num_row_groups)]
-    series = len(small.table("metrics")[["method", "metric"]].drop_duplicates())
-    assert rows == [series * task.replicates for task in study_tasks(small_study(), "quick")]
+    assert rows == ([12_000, 120] if at_once <= 12_000 else [12_120]) * 6
 
 
 def test_a_full_disk_is_told_with_what_is_saved_and_loses_nothing(small, tmp_path, monkeypatch):
@@ -271,7 +278,7 @@ def test_a_full_disk_is_told_with_what_is_saved_and_loses_nothing(small, tmp_pat
 
     write = Path.write_bytes
     monkeypatch.setattr(Path, "write_bytes", write_until_full)
-    message = r"can be written, got .*parquet: No space left on device; 5 of 12 tasks of small \(quick\) are saved in"
+    message = r"can be written, got .*arrow: No space left on device; 5 of 12 tasks of small \(quick\) are saved in"
     with pytest.raises(OSError, match=message):
         run_study(small_study(), tmp_path)
     monkeypatch.undo()
@@ -335,5 +342,6 @@ def test_relative_estimates_are_bounded_where_direct_ones_are_infinite(tmp_path)
 
 
 def test_parts_hold_their_runs(small):
-    part = pq.read_table(sorted((small.folder / "parts").iterdir())[0])
-    assert [run["method"] for run in json.loads(part.schema.metadata[b"relratio.runs"])] == ["rdro", "dpo"]
+    part = sorted((small.folder / "parts").iterdir())[0]
+    assert [run["method"] for run in runs_of(part)] == ["rdro", "dpo"]
+    assert metrics_of(part)["method"].unique().to_pylist() == ["rdro", "dpo"]
