@@ -1,9 +1,10 @@
-"""Training runs whose outcome must not depend on the number of processes, and what torchrun calls to make them.
+"""Training runs whose outcome must not depend on the number of processes, and the program that makes them in two.
 
-``torchrun --nproc-per-node 2 distributed_worker.py FOLDER`` leaves one file per run in the folder. The same functions
-called without torchrun make the runs in one process.
+``python distributed_worker.py FOLDER`` leaves one file per run in the folder. The same functions called from elsewhere
+make the runs in one process.
 """
 
+import gc
 import os
 import sys
 from dataclasses import dataclass, field
@@ -188,14 +189,23 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for each in CASES:
-        result = run(each, Path(sys.argv[1]))
-        if os.environ["RANK"] == "0":
-            torch.save(result, Path(sys.argv[1], f"{each.name}.pt"))
+def make_runs(rank: int, folder: Path) -> None:
+    """Make all runs as one of two processes, told of its place as torchrun tells it, and end."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    for case in CASES:
+        result = run(case, folder)
+        if rank == 0:
+            torch.save(result, folder / f"{case.name}.pt")
     # Both have all their results. Threads of gloo can abort an orderly shutdown in which one process is ahead of the
     # other ("terminate called without an active exception" was seen), so there is none.
     distributed.barrier()
     sys.stdout.flush()
     os._exit(0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    gc.freeze()  # Trainer collects garbage again and again, 0.4 s each if it looks at all that was imported
+    # Forks share what is imported here, which takes longer than the runs.
+    torch.multiprocessing.start_processes(make_runs, (Path(sys.argv[1]),), nprocs=2, start_method="fork")
