@@ -62,23 +62,27 @@ def _possible(cells: Cells, q: FloatArray) -> tuple[NDArray[np.intp], NDArray[np
     S must fall below 1 at some r_j beyond the inflection. The others' ratios are convex in the multiplier, hence
     ``S >= q_j r_j + sum of the others' B / A + T lambda`` with T the sum of the others' slopes at 0; and the multiplier
     ``(A_j - B_j / r_j) / (q_j (1 + r_j))`` is at least ``C / (q_j (1 + r_j))`` with C the numerator at the inflection.
-    With ``m = q_j (1 + r_j)`` the least value of ``m + T C / m`` thus lies below what S leaves for it.
+    With ``m = q_j (1 + r_j)`` the least value of ``m + T C / m`` thus lies below what S leaves for it. The inflection
+    is at least ``2 B / A``, so that ``q_j B_j / A_j`` alone is then below ``1 - sum_y q_y B_y / A_y``: few pairs pass
+    that test, and theirs are the only roots worth taking.
     """
-    a, b = denominators("rdro", cells), cells.preferred
-    pointwise = pointwise_minimisers("rdro", cells)
-    enters = (a > 0) & (q > 0)
-    a = np.where(enters, a, 1.0)
-    mass = q * (1.0 + pointwise)
-    slope = q * pointwise * mass / a
-    slopes = np.maximum(slope.sum(axis=1, keepdims=True) - slope, 0.0)
-    left = 1.0 - (q * pointwise).sum(axis=1, keepdims=True) + mass
+    divisor, ratio = denominators("rdro", cells), pointwise_minimisers("rdro", cells)
+    share = q * ratio
+    mass = q + share
+    left = 1.0 - share.sum(axis=1, keepdims=True) + mass
+    near = (mass + share < left * (1.0 + 2.0 * _MARGIN)) & (divisor > 0) & (q > 0)
+    rows, js = np.nonzero(near)
+    if not rows.size:
+        return rows, js
+    slope = share * mass / np.where(divisor > 0, divisor, 1.0)
+    slopes = np.maximum(slope.sum(axis=1)[rows] - slope[near], 0.0)
+    a, b = divisor[near], cells.preferred[near]
     root = np.sqrt(b)
     with_root = np.sqrt(a + b) + root
     product = slopes * a * (1.0 - root / with_root)
-    m = np.maximum(np.sqrt(product), q * (1.0 + root * with_root / a))
-    with np.errstate(invalid="ignore"):  # 0 / 0 at a response without reference
-        rows, js = np.nonzero((m + product / m < left * (1.0 + _MARGIN)) & enters)
-    return rows.astype(np.intp), js.astype(np.intp)
+    m = np.maximum(np.sqrt(product), q[near] * (1.0 + root * with_root / a))
+    possible = m + product / m < left[near] * (1.0 + _MARGIN)
+    return rows[possible], js[possible]
 
 
 def _local_minima(

@@ -136,13 +136,14 @@ def _solve(branch: Branch, cells: Cells, q: FloatArray) -> tuple[FloatArray, Flo
     # Mass that no ratio absorbs goes to responses without evidence, else to those whose cost is linear there
     # (phi is constant in r for a KL response without preferred mass). Their ratio is 0 so far.
     rows = np.nonzero(left_over > _TOLERANCE)[0]
-    taker = _left_over_takers(branch, cells[rows], q[rows], unseen[rows], multiplier[rows])
-    taken = np.where(taker, q[rows], 0.0)
-    taker_mass = taken.sum(axis=1)
-    fills = taker_mass > 0
-    rows, taken = rows[fills], taken[fills]
-    policy[rows] += taken * (left_over[rows] / taker_mass[fills])[:, None]
-    residual[rows] = 0.0
+    if rows.size:
+        taker = _left_over_takers(branch, cells[rows], q[rows], unseen[rows], multiplier[rows])
+        taken = np.where(taker, q[rows], 0.0)
+        taker_mass = taken.sum(axis=1)
+        fills = taker_mass > 0
+        rows, taken = rows[fills], taken[fills]
+        policy[rows] += taken * (left_over[rows] / taker_mass[fills])[:, None]
+        residual[rows] = 0.0
     if isinstance(branch, RelativeLogistic):
         rows = np.nonzero((multiplier > 0) & ~any_unseen)[0]
         policy[rows], residual[rows] = better_policies(cells[rows], q[rows], policy[rows], residual[rows])

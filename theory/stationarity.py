@@ -28,6 +28,7 @@ __all__ = [
 
 _INVERSION_STEPS = 200
 _STEP = 1e-9  # in log r; Newton's next step is its square
+_TINY = float(np.finfo(float).tiny)
 _ZERO = 1e-280  # ratios below are zero: no risk can tell
 
 
@@ -94,7 +95,7 @@ class RelativeLogistic:
         """Return ``(sqrt(A + B) - sqrt(B))^2``, reached at the inflection ``sqrt(B) / (sqrt(A + B) - sqrt(B))``."""
         a, b = denominators("rdro", cells), cells.preferred
         # The difference of square roots as a quotient: no cancellation when B is much larger than A.
-        return np.asarray((a / np.maximum(np.sqrt(a + b) + np.sqrt(b), np.finfo(float).tiny)) ** 2)
+        return np.asarray((a / np.maximum(np.sqrt(a + b) + np.sqrt(b), _TINY)) ** 2)
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the lower root of ``phi r^2 + (phi - A) r + B = 0`` and its derivative ``r (1 + r) / sqrt(disc)``."""
@@ -102,8 +103,8 @@ class RelativeLogistic:
         gap = a - phi
         root = np.sqrt(np.maximum(gap * gap - 4.0 * phi * b, 0.0))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # far from the root r may be 1e300
-            ratio = 2.0 * b / np.maximum(gap + root, np.finfo(float).tiny)
-            slope = ratio * (1.0 + ratio) / np.maximum(root, np.finfo(float).tiny)  # 0 where B = 0, so r = 0
+            ratio = 2.0 * b / np.maximum(gap + root, _TINY)
+            slope = ratio * (1.0 + ratio) / np.maximum(root, _TINY)  # 0 where B = 0, so r = 0
         return ratio, slope
 
 
@@ -116,7 +117,7 @@ class RelativeKullbackLeibler:
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ``B / (A - phi)`` and its derivative."""
-        gap = np.maximum(denominators("rdro", cells) - phi, np.finfo(float).tiny)
+        gap = np.maximum(denominators("rdro", cells) - phi, _TINY)
         with np.errstate(over="ignore"):  # at the end of the branch r is inf
             return cells.preferred / gap, cells.preferred / gap / gap
 
@@ -184,7 +185,7 @@ class Numeric:
         """Return the ratios with the given phi, and their derivatives in phi; ends of the range where none has it."""
         seen = (cells.preferred > 0) | (cells.nonpreferred > 0)
         low, high = (np.log(end) for end in self._bracket(cells, phi))
-        start = np.log(np.maximum(pointwise_minimisers(self.method, cells), np.finfo(float).tiny))
+        start = np.log(np.maximum(pointwise_minimisers(self.method, cells), _TINY))
         u = np.where((start > low) & (start < high), start, 0.5 * (low + high))
         moved = high - low
         for _ in range(_INVERSION_STEPS):
