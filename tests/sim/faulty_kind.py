@@ -5,10 +5,10 @@ import signal
 import time
 
 import numpy as np
-import pandas as pd
 
 from sim.engine.kinds import Kind
 from sim.engine.study import parse_study
+from sim.outcomes import Outcome
 from theory.checks import check_choice
 
 FAULTY = Kind("tests.sim.faulty_kind:build", "tests.sim.faulty_kind:check", "tests.sim.faulty_kind:estimate", block=10)
@@ -59,17 +59,6 @@ class Normal:
         return rng.standard_normal(replicates) / np.sqrt(n)
 
 
-class Estimates:
-    """What `sim.simulation.Simulation` is to a simulation."""
-
-    def __init__(self, label, values):
-        self.label, self.values = label, values
-
-    def table(self):
-        columns = {"method": self.label, "replicate": np.arange(len(self.values)), "status": "ok", "metric": "error"}
-        return pd.DataFrame(columns | {"value": np.abs(self.values), "exact": 0.0})
-
-
 def build(settings):
     return Normal(settings.get("marker"))
 
@@ -81,7 +70,7 @@ def check(world, n, method, options):
 def estimate(world, method, n, replicates, rng, *, label, data):
     if n == FAULT_AT:
         _die_once(world.marker) if method == "dies_once" else FAULTS[method]()
-    return Estimates(label, data)
+    return Outcome(method, label, np.full(len(data), "ok"), {"error": np.abs(data)}, {"error": 0.0})
 
 
 def faulty_study(*methods, **settings):

@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+import sys
 import threading
+import time
 
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from sim import simulation
@@ -75,14 +77,13 @@ def test_a_run_is_shown_with_what_was_saved(finished, capsys):
 def test_one_changed_bit_is_noticed(copy, capsys, column):
     settings = open_results(copy / "mine").settings
     with open_store(copy / "mine", settings) as store:
-        part = store.parts()[3]
-        table = pq.read_table(part)
-        frame = table.to_pandas()
+        with pa.ipc.open_file(store.parts()[3].read_bytes()) as part:
+            schema, frame = part.schema, part.read_pandas()
         place = frame.index[frame["method"] == "ddro"][5]
         frame.loc[place, column] = "diverged" if column == "status" else frame.loc[place, column] + 2.0**-52
-        changed = table.from_pandas(frame, schema=table.schema, preserve_index=False)
-        pq.write_table(changed, copy / "part.parquet")
-        store.save_part(3, (copy / "part.parquet").read_bytes())
+        with pa.ipc.new_file(copy / "part.arrow", schema) as part:
+            part.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+        store.save_part(3, (copy / "part.arrow").read_bytes())
     status, text = replayed(capsys, RUN, copy / "mine")  # the folder of one study will do
     assert status == 1 and text.endswith("NOT reproduced\n")
     assert replayed(capsys, RUN.replace("ddro", "rdro"), copy)[0] == 0
@@ -126,6 +127,17 @@ def test_a_run_that_timed_out_is_run_without_a_limit(copy, capsys):
     assert text.endswith("nothing to compare with\n")
 
 
+def interrupt_in(name, thread):
+    """Press Ctrl-C once a thread has come to a function."""
+    while True:
+        frame = sys._current_frames()[thread]
+        while frame is not None and frame.f_code.co_name != name:
+            frame = frame.f_back
+        if frame is not None:
+            return os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+
 def test_a_run_that_hangs_hangs_again_and_ctrl_c_shows_where(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(KINDS, "faulty", FAULTY)
     result = run_study(faulty_study("hangs"), tmp_path, timeout=0.5)
@@ -133,7 +145,7 @@ def test_a_run_that_hangs_hangs_again_and_ctrl_c_shows_where(tmp_path, monkeypat
     main(["status", "--output", str(tmp_path)])
     name = f"faulty/normal/n={FAULT_AT}/block=0:hangs"
     assert f"timeout in {name}, seed key 1:" in capsys.readouterr().out
-    stop = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    stop = threading.Thread(target=interrupt_in, args=("_hang", threading.get_ident()))
     stop.start()
     assert main(["replay", name, "--output", str(tmp_path)]) == 130
     stop.join()
