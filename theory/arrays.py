@@ -78,11 +78,7 @@ def log(values: Any, xp: Any) -> Any:
 
 def softplus(values: Any) -> Any:
     """Return ``log(1 + e^x)``, exact to a few eps for every x."""
-    xp = array_namespace(values)
-    if is_torch_array(values):
-        # Not torch's softplus, whose last bit depends on an element's place in its tensor.
-        return -xp.nn.functional.logsigmoid(-values)
-    return xp.maximum(values, 0.0) + xp.log1p(xp.exp(-xp.abs(values)))
+    return -log_sigmoid(-values)
 
 
 def sigmoid(values: Any) -> Any:
@@ -110,7 +106,18 @@ def signs(preferred: Any, u: Any) -> Any:
 
 def log_sigmoid(values: Any) -> Any:
     """Return ``log(1 / (1 + e^-x))``, exact to a few eps for every x."""
-    return -softplus(-values)
+    xp = array_namespace(values)
+    if is_torch_array(values):
+        return xp.nn.functional.logsigmoid(values)  # not its softplus, whose last bit depends on an element's place
+    return xp.minimum(values, 0.0) - xp.log1p(xp.exp(-xp.abs(values)))
+
+
+def bounded(values: Any, low: float, high: float) -> Any:
+    """Return values, or the bound that they lie beyond."""
+    xp = array_namespace(values)
+    if is_torch_array(values):
+        return xp.nn.functional.hardtanh(values, low, high)  # whose gradient is several times as fast as clip's
+    return xp.clip(values, low, high)
 
 
 def log1mexp(values: Any, xp: Any) -> Any:
