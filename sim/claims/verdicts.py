@@ -173,7 +173,8 @@ def _scenarios(claim: Claim, summary: pd.DataFrame) -> Iterator[_Scenario]:
     rows = summary
     for key, values in claim.where.items():
         check_choice("key of where", key, swept)
-        rows = rows[[any(_equal(entry, value) for value in values) for entry in rows[key]]]
+        named = [entry for entry in rows[key].unique() if any(_equal(entry, value) for value in values)]
+        rows = rows[rows[key].isin(named)]
     settings = ["world", *swept]
     rows = rows[rows["world"].isin(claim.worlds or rows["world"].unique())]
     cells = [dict(zip(settings, cell, strict=True)) for cell in _distinct(rows, settings)]

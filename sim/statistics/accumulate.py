@@ -373,7 +373,9 @@ def _quantiles(used: FloatArray) -> dict[str, float]:
     """Return quantiles of sorted values, and order-statistic intervals of two of them."""
     if not len(used):
         return dict.fromkeys(("median", "median_low", "median_high", "q025", "q975", "q975_low", "q975_high"), math.nan)
-    low, median, high = np.quantile(used, [0.025, 0.5, 0.975]).tolist()
+    # As np.quantile, whose care for unsorted values takes longer than all else here.
+    places = (len(used) - 1) * np.array([0.025, 0.5, 0.975])
+    low, median, high = np.interp(places, np.arange(len(used)), used).tolist()
     padded = np.concatenate([[-np.inf], used, [np.inf]])
     (median_low, median_high), (high_low, high_high) = (padded[list(_ranks(len(used), q))] for q in (0.5, 0.975))
     return {

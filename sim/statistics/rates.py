@@ -276,8 +276,8 @@ def _keys_of(summary: pd.DataFrame) -> list[str]:
 
 def bootstrapped(rows: pd.DataFrame, bootstrap: Bootstrap) -> list[FloatArray]:
     """Return the bootstrapped means of each row of a summary; empty unless all have them."""
-    keys = rows[["study", "world", "n", *scenario_keys(rows)[2:]]].itertuples(index=False, name=None)
-    found = [bootstrap.get(key) for key in keys]
+    columns = (rows[name].tolist() for name in ("study", "world", "n", *scenario_keys(rows)[2:]))
+    found = [bootstrap.get(key) for key in zip(*columns, strict=True)]
     return [] if any(draws is None for draws in found) else found
 
 
