@@ -4,13 +4,13 @@ All three model a ratio as ``r(y) = sum_l theta_l exp(-|y - c_l|^2 / (2 sigma^2)
 numerator sample, and choose the bandwidth sigma (and the ridge weight) by cross-validation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import LinAlgError
 from scipy.linalg.lapack import dposv
 from scipy.optimize import minimize
@@ -257,7 +257,7 @@ def fit_kliep(
     above, below, basis, candidates = _prepare(numerator, denominator, rng, bandwidths, kernels, folds, centres)
     best = candidates[0]
     if len(candidates) > 1:
-        splits = list(_folds(len(above), folds, rng))
+        splits = [(out, np.setdiff1d(np.arange(len(above)), out)) for out in _folds(len(above), folds, rng)]
 
         def score(bandwidth: float) -> float:
             top, bottom = _kernel(above, basis, bandwidth), _kernel(below, basis, bandwidth)
@@ -314,11 +314,14 @@ def _least_squares(
         raise ValueError("ridges must hold at least one value, got none")
     best = grid[0]
     if len(grid) > 1:
-        parts = [[sample[out] for out, _ in _folds(len(sample), folds, rng)] for sample in (above, below)]
-        scores = np.array([_held_out(parts[0], parts[1], basis, sigma, ridges, alpha, cut) for sigma in candidates])
+        parts = [
+            [_squared_distances(sample[out], basis) for out in _folds(len(sample), folds, rng)]
+            for sample in (above, below)
+        ]
+        scores = np.array([_held_out(parts[0], parts[1], sigma, ridges, alpha, cut) for sigma in candidates])
         best = grid[int(np.argmin(scores.ravel()))]
-    moments = _mixed(_Moments.of(above, basis, best[0]), _Moments.of(below, basis, best[0]), alpha)
-    theta = _solve_ridge(*moments, best[1:], cut)[:, 0]
+    moments = [_Moments.of(_squared_distances(sample, basis), best[0]) for sample in (above, below)]
+    theta = _solve_ridge(*_mixed(moments[0], moments[1], alpha), best[1:], cut)[:, 0]
     return KernelRatio(basis, best[0], theta, best[1], True)
 
 
@@ -331,10 +334,10 @@ class _Moments:
     count: int
 
     @classmethod
-    def of(cls, points: FloatArray, centres: FloatArray, bandwidth: float) -> "_Moments":
-        """Return the moments of the kernels at points."""
-        kernels = _kernel(points, centres, bandwidth)
-        return cls(kernels.sum(axis=0), kernels.T @ kernels, len(points))
+    def of(cls, squared_distances: FloatArray, bandwidth: float) -> "_Moments":
+        """Return the moments of the kernels at points of given distances from the centres."""
+        kernels = _gaussian(squared_distances, bandwidth)
+        return cls(kernels.sum(axis=0), kernels.T @ kernels, len(kernels))
 
     def __add__(self, other: "_Moments") -> "_Moments":
         """Return the moments of two sets of examples together."""
@@ -350,17 +353,16 @@ def _mixed(above: _Moments, below: _Moments, alpha: float) -> tuple[FloatArray, 
 def _held_out(
     above: list[FloatArray],
     below: list[FloatArray],
-    basis: FloatArray,
     bandwidth: float,
     ridges: Sequence[float],
     alpha: float,
     cut: bool,
 ) -> FloatArray:
-    """Return the cross-validated criterion of one bandwidth for every ridge; the samples come fold by fold.
+    """Return the cross-validated criterion of one bandwidth for every ridge, from squared distances, fold by fold.
 
     A fit and its criterion (`rulsif_score`) need the moments of the kernels alone, and those of a fold serve all fits.
     """
-    moments = [[_Moments.of(part, basis, bandwidth) for part in sample] for sample in (above, below)]
+    moments = [[_Moments.of(part, bandwidth) for part in sample] for sample in (above, below)]
     scores = np.zeros(len(ridges))
     for out in range(len(above)):
         rest = [reduce(add, sample[:out] + sample[out + 1 :]) for sample in moments]
@@ -375,8 +377,8 @@ def _solve_ridge(second: FloatArray, first: FloatArray, ridges: Sequence[float],
     thetas = np.empty((len(first), len(ridges)))
     for column, ridge in enumerate(ridges):
         matrix = second.copy()
-        matrix.flat[:: len(first) + 1] += ridge
-        _, thetas[:, column], status = dposv(matrix.T, first, overwrite_a=True)
+        matrix.ravel()[:: len(first) + 1] += ridge
+        _, thetas[:, column], status = dposv(matrix.T, first, lower=True, overwrite_a=True)
         if status:
             raise LinAlgError(f"H + lambda I must be positive definite, got the ridge {ridge:g}; take a larger one")
     return np.maximum(thetas, 0.0) if cut else thetas
@@ -427,11 +429,19 @@ def _points(name: str, values: ArrayLike) -> FloatArray:
 
 def _kernel(points: FloatArray, centres: FloatArray, bandwidth: float) -> FloatArray:
     """Return Gaussian kernels, shape (points, centres)."""
-    return np.exp(cdist(points, centres, "sqeuclidean") / (-2.0 * bandwidth**2))
+    return _gaussian(_squared_distances(points, centres), bandwidth)
 
 
-def _folds(size: int, folds: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (held out, rest) index arrays of a random split into nearly equal folds."""
-    order = rng.permutation(size)
-    for held_out in np.array_split(order, folds):
-        yield held_out, np.setdiff1d(order, held_out)
+def _squared_distances(points: FloatArray, centres: FloatArray) -> FloatArray:
+    """Return squared distances, shape (points, centres)."""
+    return np.asarray(cdist(points, centres, "sqeuclidean"))
+
+
+def _gaussian(squared_distances: FloatArray, bandwidth: float) -> FloatArray:
+    """Return Gaussian kernels at squared distances."""
+    return np.exp(squared_distances / (-2.0 * bandwidth**2))
+
+
+def _folds(size: int, folds: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """Return the held-out indices of a random split into nearly equal folds."""
+    return np.array_split(rng.permutation(size), folds)
