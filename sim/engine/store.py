@@ -31,8 +31,8 @@ _SETTINGS, _PARTS = "config.json", "parts"
 class Store:
     """The folder of one study; get one from `open_store`, which locks it.
 
-    Parts are named ``INDEX-CHECKSUM.arrow``, where the checksum covers the settings and the bytes: one rename makes
-    a part complete, and a part that is truncated, altered or of another study is found out by its own name. Therefore
+    Parts are named ``INDEX-CHECKSUM.arrow``, where the checksum covers settings, index and bytes: one rename makes a
+    part complete, and a part that is truncated, altered or of another task or study is found out by its own name. Therefore
     parts are left to the system to flush: a kill loses none, and a power cut at most the last ones, which are computed
     again. Settings, tables and the list of tables are on the disk before they count.
 
@@ -80,8 +80,9 @@ class Store:
         """Save the bytes of a task in place of those that it had before."""
         with _told(self._parts_folder):
             self._parts_folder.mkdir(exist_ok=True)
-        checksum = hashlib.sha256(self._key + content).hexdigest()[:_DIGITS]
-        path = self._parts_folder / f"{index:06d}-{checksum}.arrow"
+        number = f"{index:06d}"
+        checksum = hashlib.sha256(self._key + number.encode() + content).hexdigest()[:_DIGITS]
+        path = self._parts_folder / f"{number}-{checksum}.arrow"
         before = self._parts.get(index, path)
         with _replacing(path, flushed=False) as temporary:
             temporary.write_bytes(content)
@@ -130,7 +131,8 @@ class Store:
             if inputs is not None and listed["inputs"] != inputs:
                 return False
             checksums = listed["tables"].items()
-            return all(self.checksum_of(self.folder / f"{name}.parquet") == checksum for name, checksum in checksums)
+            sound = [self.checksum_of(self.folder / f"{name}.parquet") == checksum for name, checksum in checksums]
+            return bool(sound) and all(sound)
         except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError):  # not there, or damaged
             return False
 
@@ -145,8 +147,8 @@ class Store:
         return self.folder / "checksums.json"
 
     def checksum_of(self, path: Path) -> str:
-        """Return the checksum of a file of this study."""
-        total = hashlib.sha256(self._key)
+        """Return the checksum of a file of this study: a table, known by its name, or a part, known by its number."""
+        total = hashlib.sha256(self._key + re.split("[-.]", path.name)[0].encode())
         with open(path, "rb") as file:
             while chunk := file.read(_CHUNK):
                 total.update(chunk)

@@ -61,12 +61,13 @@ def test_saved_parts_are_read_back(folder):
     assert json.loads((folder / "config.json").read_text()) == SETTINGS
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "misnamed"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "misnamed", "of another task"])
 def test_a_damaged_part_is_named_and_dropped(folder, capsys, damage):
     path = parts_of(folder)[0]
     content = bytearray(path.read_bytes())
-    if damage == "misnamed":
-        path = path.rename(path.with_name("000000.arrow"))
+    if damage in ("misnamed", "of another task"):
+        name = "000000.arrow" if damage == "misnamed" else path.name.replace("000000", "000001")
+        path = path.rename(path.with_name(name))
     else:
         content[20] ^= 1
         path.write_bytes({"truncated": content[:-9], "altered": content, "empty": b""}[damage])
@@ -227,6 +228,8 @@ def test_tables_are_complete_when_all_are_there_and_unaltered(folder):
         save_tables(store, {"runs": TABLE, "metrics": TABLE})
         store.discard_tables()
         assert not store.tables_are_complete()
+        store.finish_tables()
+        assert not store.tables_are_complete()  # there are none
 
 
 def test_tables_are_complete_for_what_they_were_made_of(folder):
