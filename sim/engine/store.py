@@ -32,9 +32,9 @@ class Store:
     """The folder of one study; get one from `open_store`, which locks it.
 
     Parts are named ``INDEX-CHECKSUM.arrow``, where the checksum covers settings, index and bytes: one rename makes a
-    part complete, and a part that is truncated, altered or of another task or study is found out by its own name. Therefore
-    parts are left to the system to flush: a kill loses none, and a power cut at most the last ones, which are computed
-    again. Settings, tables and the list of tables are on the disk before they count.
+    part complete, and a part that is truncated, altered or of another task or study is found out by its own name.
+    Therefore parts are left to the system to flush: a kill loses none, and a power cut at most the last ones, which are
+    computed again. Settings, tables and the list of tables are on the disk before they count.
 
     Parameters
     ----------
