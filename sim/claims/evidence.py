@@ -228,7 +228,9 @@ def _missing(rows: pd.DataFrame, max_failed: float) -> str:
 
 def _large(curve: pd.DataFrame, n_min: int | None) -> pd.DataFrame:
     """Return the rows of a curve at large sample sizes, in ascending order."""
-    return curve[curve["n"].isin(asymptotic_sizes(curve["n"], n_min))].sort_values("n")
+    sizes = curve["n"].to_numpy()
+    order = np.argsort(sizes, kind="stable")
+    return curve.iloc[order[np.isin(sizes[order], asymptotic_sizes(sizes, n_min))]]
 
 
 def _at(curve: pd.DataFrame, n: int | None) -> pd.DataFrame:

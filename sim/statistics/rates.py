@@ -1,5 +1,6 @@
 """Rates: power laws fitted to means over sample sizes, with lack of fit and a bootstrap over replicates."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -251,7 +252,7 @@ def curve_rate(
     usable = kept & (points > 0).all(axis=0) & complete(curve)
     if usable.sum() < _FEWEST_POINTS:
         return None
-    draws = bootstrapped(curve[usable], bootstrap) if bootstrap else []
+    draws = list(itertools.compress(bootstrapped(curve, bootstrap), usable)) if bootstrap else []
     low, high = _bootstrap_interval(*points[:, usable], draws)
     sizes = {"left_out": len(curve) - int(kept.sum()), "unusable": int(kept.sum() - usable.sum())}
     return asdict(_fit(*points[:, usable])) | sizes | {"boot_low": low, "boot_high": high}
