@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike
 
-from theory.arrays import bounded, log_sigmoid, sigmoid, sigmoid_slope, signs, softplus
+from theory.arrays import as_numbers, bounded, log_sigmoid, sigmoid, sigmoid_slope, signs, softplus
 from theory.checks import FloatArray, check_choice, check_nonnegative, check_positive, check_same_shape
 
 __all__ = ["GENERATORS", "Generator", "bregman_divergence", "get_generator", "power"]
@@ -121,7 +121,7 @@ class Logistic(Generator):
         """Return ``(1 + alpha) softplus(-u) + alpha u`` if preferred, else ``(1 - alpha) softplus(u)``."""
         # Passes over the memory cost as much as the logarithm, hence few: sign is 1 for preferred examples, else -1.
         xp = array_namespace(log_ratio)
-        twice, largest = 2.0 * xp.astype(preferred, log_ratio.dtype), xp.finfo(log_ratio.dtype).max
+        twice, largest = 2.0 * as_numbers(preferred, log_ratio), xp.finfo(log_ratio.dtype).max
         sign = twice - 1.0
         # A linear part of -inf would make the loss inf - inf, and one of inf NaN where it is multiplied by 0: bounded,
         # and doubled, which makes the largest number inf again.
