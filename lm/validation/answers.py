@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lm.validation.experiments import Experiment
+from lm.validation.outcome import WHOLE_RUN
 from lm.validation.tables import mean_interval, share_interval
-from lm.validation.training import WHOLE_RUN
 
 __all__ = ["READING", "answer", "chosen_settings"]
 

@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -28,6 +29,7 @@ PROFILES = ("smoke", "quick", "paper")
 REPORTS = ("error", "stability")
 _MOST_RUNS = 100_000  # all of them are listed before the first one runs
 _FOLDER = Path(__file__).parent / "experiments"
+_REFERENCES = 1  # version of the way in which lm.validation.networks trains references
 _T = TypeVar("_T")
 
 
@@ -184,6 +186,13 @@ class Run:
     def key(self) -> str:
         """Return the fingerprint of the run."""
         return fingerprint(asdict(self))
+
+    @property
+    def reference_key(self) -> str:
+        """Return the fingerprint of the run's reference, which all runs of equal languages and training share."""
+        language = {name: value for name, value in self.world.language.items() if name != "preferred_fraction"}
+        training = (self.seed, self.replicate, language, self.pretraining_steps)
+        return fingerprint([_REFERENCES, version("torch"), *training])[:32]
 
     def __str__(self) -> str:
         """Return the run as messages name it."""

@@ -16,12 +16,11 @@ from lm.tiny_models import tiny_qwen2
 from lm.validation.experiments import Run, fingerprint
 from lm.validation.store import find_checked, save_checked
 
-__all__ = ["language_of", "load_reference", "log_conditionals", "log_prob_table", "reference_key", "stream"]
+__all__ = ["language_of", "load_reference", "log_conditionals", "log_prob_table", "stream"]
 
 _BATCH = 128
 _LEARNING_RATE = 3e-3
 _ROWS = 1024  # sequences evaluated at once
-_VERSION = 1  # of the way references are trained
 
 
 def stream(run: Run, *name: object) -> np.random.Generator:
@@ -127,12 +126,6 @@ def log_prob_table(model: PreTrainedModel, language: PreferenceLanguage) -> NDAr
     return np.asarray(np.where(alive(everything, language.end), taken, 0.0).sum(axis=2))
 
 
-def reference_key(run: Run) -> str:
-    """Return the fingerprint of a run's reference, which all runs of equal languages and training share."""
-    language = {name: value for name, value in run.world.language.items() if name != "preferred_fraction"}
-    return fingerprint([_VERSION, torch.__version__, run.seed, run.replicate, language, run.pretraining_steps])[:32]
-
-
 def train_reference(run: Run) -> dict[str, NDArray[np.float32]]:
     """Train a network on fresh samples of the mixture, and return its weights.
 
@@ -159,7 +152,7 @@ def train_reference(run: Run) -> dict[str, NDArray[np.float32]]:
 
 def ensure_reference(run: Run, folder: Path) -> None:
     """Train a run's reference unless the folder has it."""
-    key = reference_key(run)
+    key = run.reference_key
     if find_checked(folder, key) is None:
         content = save_weights(train_reference(run), metadata={"run": json.dumps(str(run))})
         save_checked(folder, key, content, "safetensors")
@@ -179,7 +172,7 @@ def load_reference(run: Run, folder: Path) -> PreTrainedModel:
     FileNotFoundError
         If it was not trained.
     """
-    path = find_checked(folder, reference_key(run))
+    path = find_checked(folder, run.reference_key)
     if path is None:
         raise FileNotFoundError(f"the reference of a run must be trained first, got none for {run} in {folder}")
     model = network_of(language_of(run))

@@ -2,38 +2,25 @@
 
 import hashlib
 import importlib.metadata
-import os
-import signal
 import sys
-import tempfile
-import threading
-import time
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from joblib import Parallel, delayed
-from tqdm import tqdm
-
 from lm.files import locked
 from lm.validation.experiments import Experiment, Run
-from lm.validation.networks import ensure_reference, reference_key
 from lm.validation.store import check_settings, find_checked, open_settings, save_checked
-from lm.validation.tables import part_bytes, run_row, runs_of, write_tables
-from lm.validation.training import Outcome, check_run, prepare_process, train
+from lm.validation.tables import runs_of, write_tables
 from theory.checks import check_links
 
 __all__ = ["ExperimentResult", "check_settings_of", "planned", "run_experiment"]
 
-_LOOK_FOR_PARENT = 1.0  # seconds between two looks of a worker at whether its parent lives
 _PACKAGES = ("relratio", "numpy", "scipy", "torch", "transformers", "accelerate")
 _SOURCES = ("theory/*.py", "lm/*.py", "lm/validation/*.py")
-_READERS = ("lm/__main__.py", "lm/validation/tables.py", "lm/validation/answers.py", "lm/validation/runner.py")
+_READERS = ("lm/__main__.py", *(f"lm/validation/{name}.py" for name in ("answers", "runner", "tables", "work")))
 
 
 @dataclass(frozen=True)
@@ -100,25 +87,27 @@ def run_experiment(
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     runs = experiment.runs(profile)
-    for run in {(run.world.name, run.method.label): run for run in runs}.values():
-        check_run(run)
     folder, references = Path(output) / experiment.name, Path(output) / "references"
+    settings = _settings(experiment, profile, runs)
+    if not check_settings(folder, settings):  # those that a folder was begun with were in order
+        from lm.validation.training import check_run  # here: results that are there need not wait for torch
+
+        for run in {(run.world.name, run.method.label): run for run in runs}.values():
+            check_run(run)
     check_links(references, Path(output))
     with locked(folder, Path(output)):
-        open_settings(folder, _settings(experiment, profile, runs))
+        open_settings(folder, settings)
         parts = {run.key: find_checked(folder / "parts", run.key) for run in runs}
         missing = [run for run in runs if _is_missing(parts[run.key])]
         with _told(folder, f"{experiment.name} ({profile})", len(runs)):
-            absent = _absent_references(missing, references)
-            work = _execute(ensure_reference, [(run, references) for run in absent.values()], jobs)
-            counted = _counted(work, f"{experiment.name}/references", len(absent), len(absent), progress)
-            with closing(counted) as results:
-                for _ in results:
-                    pass
-            work = _execute(_run_part, [(run, references, _versions()) for run in missing], jobs)
-            with closing(_counted(work, experiment.name, len(runs), len(missing), progress)) as results:
-                for key, content in results:
-                    parts[key] = save_checked(folder / "parts", key, content, "parquet", parts[key])
+            if missing:
+                from lm.validation.work import computed
+
+                title, done = experiment.name, len(runs) - len(missing)
+                work = computed(title, missing, done, references, _versions(), jobs, progress)
+                with closing(work) as results:
+                    for key, content in results:
+                        parts[key] = save_checked(folder / "parts", key, content, "parquet", parts[key])
             rows = [runs_of(parts[run.key]) for run in runs]
             write_tables(folder, [parts[run.key] for run in runs])
     errors = tuple(f"{run}: {row['message']}" for run, row in zip(runs, rows, strict=True) if row["status"] == "error")
@@ -132,7 +121,8 @@ def planned(experiments: Sequence[Experiment], output: str | Path, profile: str)
     for experiment in experiments:
         runs = experiment.runs(profile)
         there = len(list((Path(output) / experiment.name / "parts").glob("*.parquet")))
-        absent = {key for key in map(reference_key, runs) if not list((Path(output) / "references").glob(f"{key}-*"))}
+        keys = {run.reference_key for run in runs}
+        absent = {key for key in keys if not list((Path(output) / "references").glob(f"{key}-*"))}
         if there < len(runs) and absent - shared:
             found[f"{experiment.name}/references"] = (0, len(absent - shared))
             shared |= absent
@@ -191,88 +181,6 @@ def _versions() -> dict[str, str]:
 def _is_missing(part: Path | None) -> bool:
     """Return whether a run has no result yet; one that raised is tried again."""
     return part is None or runs_of(part)["status"] == "error"
-
-
-def _absent_references(runs: Sequence[Run], folder: Path) -> dict[str, Run]:
-    """Return a run for each reference that runs start from and that is not there yet."""
-    needed = {reference_key(run): run for run in runs}
-    return {key: run for key, run in needed.items() if find_checked(folder, key) is None}
-
-
-def _run_part(run: Run, references: Path, versions: dict[str, str]) -> tuple[str, bytes]:
-    """Run, and return key and result; what raises is recorded, not lost."""
-    started, cpu = time.perf_counter(), time.process_time()
-    try:
-        outcome = train(run, references)
-    except Exception as error:  # noqa: BLE001 -- recorded, with the run that repeats it
-        outcome = Outcome(status="error", message=" ".join(f"{type(error).__name__}: {error}".split()))
-    outcome.seconds |= {"total": time.perf_counter() - started, "cpu": time.process_time() - cpu}
-    row = run_row(run, outcome, versions)
-    return run.key, part_bytes(run, outcome, row)
-
-
-def _execute(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Generator[Any, None, None]:
-    """Yield the results of calls as they end, in this process or in others, always with one thread each."""
-    if not calls:
-        return
-    if jobs == 1:
-        threads = torch.get_num_threads()
-        try:
-            prepare_process()
-            for arguments in calls:
-                yield function(*arguments)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    parallel = Parallel(
-        n_jobs=jobs,
-        pre_dispatch=2 * jobs,
-        batch_size=1,
-        return_as="generator_unordered",
-        backend="loky",
-        max_nbytes=None,  # nothing goes through files: a process that is killed would leave their folder behind
-        temp_folder=tempfile.gettempdir(),  # which joblib makes at once only if it may choose a place itself
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-    )
-    with warnings.catch_warnings():
-        # What joblib says when it is interrupted; the message of the runner says it better.
-        warnings.filterwarnings("ignore", message=r".*You could benefit from adjusting the input task iterator")
-        with closing(parallel(delayed(function)(*arguments) for arguments in calls)) as results:
-            yield from results
-
-
-def _start_worker(parent: int) -> None:
-    """Prepare a worker process: Ctrl-C is its parent's to answer, and it does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    prepare_process()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK_FOR_PARENT)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _counted(
-    work: Generator[Any, None, None],
-    title: str,
-    total: int,
-    missing: int,
-    progress: Callable[[str, int, int], None] | None,
-) -> Generator[Any, None, None]:
-    """Yield results as they come, and tell how many there are once each has been dealt with."""
-    silent = True if progress or not missing else None  # None: silent where the output is no terminal
-    with (
-        tqdm(total=total, initial=total - missing, desc=title, unit="run", disable=silent) as bar,
-        closing(work) as results,
-    ):
-        for count, result in enumerate(results, 1):
-            yield result
-            bar.update()
-            if progress:
-                progress(title, total - missing + count, total)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """How far a network is from the exact laws: without any Monte-Carlo error where all completions can be listed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,32 +9,14 @@ from transformers import PreTrainedModel
 from lm.exact_language import PreferenceLanguage
 from lm.validation.experiments import Method
 from lm.validation.networks import alive, log_conditionals, log_prob_table
+from lm.validation.outcome import Score
 from theory import FiniteProblem, NoTargetError, class_weights, population_target
 
-__all__ = ["EnumeratedScorer", "SampledScorer", "Score", "exact_target", "scorer_of", "true_alpha"]
+__all__ = ["EnumeratedScorer", "SampledScorer", "exact_target", "scorer_of", "true_alpha"]
 
 _ENUMERATED = 2_000  # completions per prompt up to which everything is exact
 _SAMPLES = 400
 _ROWS = 200  # sequences evaluated at once
-
-
-@dataclass(frozen=True)
-class Score:
-    """A distance.
-
-    Attributes
-    ----------
-    value : float
-        Estimate, or exact value.
-    standard_error : float
-        Monte-Carlo standard error, 0 where the value is exact.
-    exact : float
-        Value at the method's exact target, NaN where there is none.
-    """
-
-    value: float
-    standard_error: float = 0.0
-    exact: float = float("nan")
 
 
 class EnumeratedScorer:

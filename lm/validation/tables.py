@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy import stats
+from scipy import special
 
 from lm.files import replacing
 from lm.validation.experiments import Run
-from lm.validation.networks import reference_key
-from lm.validation.training import WHOLE_RUN, Outcome
+from lm.validation.outcome import WHOLE_RUN, Outcome
 
 __all__ = ["mean_interval", "part_bytes", "run_row", "runs_of", "share_interval", "summarise", "write_tables"]
 
@@ -37,7 +36,7 @@ def run_row(run: Run, outcome: Outcome, versions: Mapping[str, str]) -> dict[str
         "message": outcome.message,
         "steps": outcome.steps,
         "seed_key": f"{run.seed}:{run.replicate}",
-        "reference": reference_key(run),
+        "reference": run.reference_key,
         **versions,
         **{f"seconds_{part}": outcome.seconds.get(part, 0.0) for part in _PARTS},
     }
@@ -105,7 +104,7 @@ def summarise(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         (Clopper-Pearson) 95 % interval share_diverged_low, share_diverged_high; share_error; finite (values used),
         mean, standard_error, low, high (t's 95 % interval over repetitions) and max; exact (mean value at the exact
         targets). What was measured at a step is over runs that ended well, what was measured over whole runs
-        (`lm.validation.training.WHOLE_RUN`) is over diverged ones as well.
+        (`lm.validation.outcome.WHOLE_RUN`) is over diverged ones as well.
     """
     counts = runs.groupby(_KEYS, sort=False)["status"].agg(
         replicates="size",
@@ -149,7 +148,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float, float]:
     if count < 2:
         return mean, np.nan, np.nan, np.nan
     error = float(values.std(ddof=1) / np.sqrt(count))
-    reach = float(stats.t.ppf(0.975, count - 1)) * error
+    reach = float(special.stdtrit(count - 1, 0.975)) * error
     return mean, error, mean - reach, mean + reach
 
 
@@ -161,6 +160,6 @@ def share_interval(count: int, total: int) -> tuple[float, float]:
     >>> [round(value, 3) for value in share_interval(0, 10)]
     [0.0, 0.308]
     """
-    low = float(stats.beta.ppf(0.025, count, total - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
+    low = float(special.betaincinv(count, total - count + 1, 0.025)) if count else 0.0
+    high = float(special.betaincinv(count + 1, total - count, 0.975)) if count < total else 1.0
     return low, high

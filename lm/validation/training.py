@@ -4,7 +4,7 @@ import gc
 import logging
 import tempfile
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -23,58 +23,13 @@ from lm.objective import mismatched_examples
 from lm.trainer import RatioTrainer
 from lm.validation.experiments import Run
 from lm.validation.networks import language_of, load_reference, log_prob_table, log_probs, stream
-from lm.validation.scores import Score, exact_target, is_enumerable, scorer_of, true_alpha
+from lm.validation.outcome import LARGEST, Outcome, Score
+from lm.validation.scores import exact_target, is_enumerable, scorer_of, true_alpha
 from theory.checks import check_choice
 
-__all__ = ["WHOLE_RUN", "Measurement", "Outcome", "check_run", "prepare_process", "train"]
+__all__ = ["check_run", "prepare_process", "train"]
 
 _EVALUATION_BATCH = 250
-_LARGEST = {  # what is reported of a whole run: the largest value logged
-    "grad_norm": "largest_grad_norm",
-    "logratio/max_abs": "largest_log_ratio",
-    "logratio/over_bound": "largest_share_over_bound",
-}
-WHOLE_RUN = ("diverged", "further_than_reference", "last_kl_preferred", "steps_taken", *_LARGEST.values())
-"""Metrics of whole runs, diverged ones included; they stand at the last step that was planned."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A metric of a run after a step."""
-
-    step: int
-    metric: str
-    score: Score
-
-
-@dataclass
-class Outcome:
-    """What became of a run.
-
-    Attributes
-    ----------
-    status : str
-        "ok" or "diverged".
-    message : str
-        Why it diverged.
-    steps : int
-        Steps taken.
-    measurements : list of Measurement
-        Metrics by step.
-    seconds : dict
-        Time by part: preparing (languages, targets, data, trainer), training, measuring (distances); who runs it adds
-        the total and that of the processor.
-    """
-
-    status: str = "ok"
-    message: str = ""
-    steps: int = 0
-    measurements: list[Measurement] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, step: int, scores: dict[str, Score]) -> None:
-        """Add metrics of a step."""
-        self.measurements += [Measurement(step, name, score) for name, score in scores.items()]
 
 
 def train(run: Run, references: Path) -> Outcome:
@@ -248,7 +203,7 @@ def _over_the_run(history: list[dict[str, float]], outcome: Outcome, last: Score
         "last_kl_preferred": last,
         "steps_taken": Score(float(outcome.steps)),
     }
-    for name, metric in _LARGEST.items():
+    for name, metric in LARGEST.items():
         values = [entry[name] for entry in history if name in entry]
         if values:
             scores[metric] = Score(float(np.max(values)))

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from lm.__main__ import main
-from tests.lm.test_validation import _file
+from tests.lm.tiny_validation import tiny_file
 from tests.sim.test_faults import no_writing
 
 
 def test_progress_is_planned_and_told_and_all_folders_of_other_settings_are_named(tmp_path, capsys):
-    first, second = Path(_file(tmp_path)), tmp_path / "second.toml"
+    first, second = Path(tiny_file(tmp_path)), tmp_path / "second.toml"
     second.write_text(first.read_text().replace('name = "tiny"', 'name = "second"'))
     output = tmp_path / "out"
     arguments = ["validate", str(first), str(second), "--profile", "smoke", "--output", str(output), "--jobs", "1"]
