@@ -28,37 +28,48 @@ def extreme_alphas():
     return st.one_of(st.floats(1e-300, 1.0 - EPS / 2), st.sampled_from([1e-300, 1e-12, 0.5, 1.0 - EPS / 2]))
 
 
+@st.composite
+def _made(draw, make, *parts):
+    """What `make` returns for one draw of each part; unlike in a composite of its own, parts are built only once."""
+    return make(*[draw(part) for part in parts])
+
+
+def _vectors(cell, size):
+    """Tuples of independent cells, which cost less to draw than lists of one possible length."""
+    return st.tuples(*[cell] * size)
+
+
 def densities(size: int = 4):
     """Arrays (size,) of finite densities that are not negative: zeros, subnormals and numbers up to 1e300."""
-    cell = st.one_of(st.sampled_from(HARD_DENSITIES), st.floats(0.0, 1e300))
-    return st.lists(cell, min_size=size, max_size=size).map(np.array)
+    return _made(np.array, _vectors(st.one_of(st.sampled_from(HARD_DENSITIES), st.floats(0.0, 1e300)), size))
 
 
-@st.composite
-def density_pairs(draw, size: int = 4):
+def density_pairs(size: int = 4):
     """Two arrays of `densities` of one shape; about a third of the pairs are equal."""
-    first = draw(densities(size))
-    return first, (first.copy() if draw(st.integers(0, 2)) == 0 else draw(densities(size)))
+
+    def pair(first, second, equal):
+        return first, (first.copy() if equal == 0 else second)
+
+    return _made(pair, densities(size), densities(size), st.integers(0, 2))
 
 
-@st.composite
-def laws(draw, responses: int = 4, spread: float = 4.0, *, empty: bool = False):
+def laws(responses: int = 4, spread: float = 4.0, *, empty: bool = False):
     """Probability vectors (responses,) whose positive entries differ by a factor of at most ``exp(2 spread)``.
 
     With `empty`, some entries may be exactly 0, but never all of them.
     """
-    logits = np.array(draw(st.lists(st.floats(-spread, spread), min_size=responses, max_size=responses)))
-    weights = np.exp(logits)
-    if empty:
-        kept = np.array(draw(st.lists(st.booleans(), min_size=responses, max_size=responses)))
-        kept[draw(st.integers(0, responses - 1))] = True
-        weights = np.where(kept, weights, 0.0)
-    return weights / weights.sum()
+
+    def law(logits, kept=None, one=None):
+        weights = np.exp(logits)
+        if empty:
+            weights[[not (keep or cell == one) for cell, keep in enumerate(kept)]] = 0.0
+        return weights / weights.sum()
+
+    logits = _vectors(st.floats(-spread, spread), responses)
+    return _made(law, logits, *[_vectors(st.booleans(), responses), st.integers(0, responses - 1)] * empty)
 
 
-@st.composite
 def problems(
-    draw,
     prompts: int = 1,
     responses: int = 4,
     spread: float = 2.0,
@@ -72,15 +83,13 @@ def problems(
     The reference is the mixture, or with `foreign_reference` an independent positive law. Without `empty` all
     probabilities are positive.
     """
-    table = st.lists(laws(responses, spread, empty=empty), min_size=prompts, max_size=prompts).map(np.array)
-    positive = st.lists(laws(responses, spread), min_size=prompts, max_size=prompts).map(np.array)
-    return FiniteProblem(
-        draw(table),
-        draw(table),
-        draw(positive) if foreign_reference else None,
-        draw(laws(prompts, 1.0)),
-        alpha=draw(alphas(0.05, 0.95) if alpha is None else alpha),
-    )
+
+    def problem(preferred, nonpreferred, reference, law, alpha):
+        return FiniteProblem(preferred, nonpreferred, reference, law, alpha=alpha)
+
+    table = _vectors(laws(responses, spread, empty=empty), prompts)
+    reference = _vectors(laws(responses, spread), prompts) if foreign_reference else st.none()
+    return _made(problem, table, table, reference, laws(prompts, 1.0), alphas(0.05, 0.95) if alpha is None else alpha)
 
 
 @dataclass(frozen=True)
@@ -92,30 +101,34 @@ class Sample:
     nonpreferred: np.ndarray
 
 
-@st.composite
-def samples(draw, responses: int = 4, largest: int = 30):
+def samples(responses: int = 4, largest: int = 30):
     """Single-prompt problems under assumption M with counts (responses,) in their support; no class is empty."""
-    problem = draw(problems(responses=responses))
-    counts = st.lists(st.integers(0, largest), min_size=responses, max_size=responses).map(np.array)
-    one = st.integers(0, responses - 1).map(lambda y: np.eye(responses, dtype=np.int64)[y])
-    return Sample(problem, draw(counts) + draw(one), draw(counts) + draw(one))
+
+    def sample(problem, preferred, nonpreferred, *ones):
+        counts = np.array([preferred, nonpreferred])
+        counts[[0, 1], ones] += 1
+        return Sample(problem, *counts)
+
+    counts, one = _vectors(st.integers(0, largest), responses), st.integers(0, responses - 1)
+    return _made(sample, problems(responses=responses), counts, counts, one, one)
 
 
 def log_ratios(limit: float = 30.0, size: int = 6):
     """Arrays (size,) of log-ratios in [-limit, limit]."""
-    return st.lists(st.floats(-limit, limit), min_size=size, max_size=size).map(np.array)
+    return _made(np.array, _vectors(st.floats(-limit, limit), size))
 
 
-@st.composite
-def preference_matrices(draw, responses: int = 4):
+def preference_matrices(responses: int = 4):
     """Matrices (responses, responses) in [0, 1] with ``P + P^T = 1`` to one rounding and diagonal 1/2."""
-    size = responses * (responses - 1) // 2
-    upper = np.array(draw(st.lists(st.floats(0.0, 1.0), min_size=size, max_size=size)))
-    matrix = np.full((responses, responses), 0.5)
     rows, columns = np.triu_indices(responses, 1)
-    matrix[rows, columns] = upper
-    matrix[columns, rows] = 1.0 - upper
-    return matrix
+
+    def matrix(upper):
+        full = np.full((responses, responses), 0.5)
+        full[rows, columns] = upper
+        full[columns, rows] = 1.0 - full[rows, columns]
+        return full
+
+    return _made(matrix, _vectors(st.floats(0.0, 1.0), len(rows)))
 
 
 def assert_within_eps(actual, expected, *, multiple: float, size=None, eps: float = EPS) -> None:
