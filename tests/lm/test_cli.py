@@ -1,5 +1,7 @@
 """The command line trains, goes on, and says in one line why not."""
 
+import gc
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lm.__main__ import main
+from lm.__main__ import _imported, main
 from lm.commands import train as command
 from lm.loading import load_trained
 from lm.options import load_settings
@@ -30,6 +32,16 @@ def train(output, *overrides, config="tiny-qwen2"):
 def weights(folder, name="model.safetensors"):
     """Return the bytes of a model's weights."""
     return (Path(folder) / name).read_bytes()
+
+
+def test_garbage_is_looked_for_again_after_imports(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")  # as before the first import
+    frozen = gc.get_freeze_count()
+    assert _imported("json") is json
+    assert gc.isenabled() and gc.get_freeze_count() > frozen
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        _imported("no_such_module")
+    assert gc.isenabled()
 
 
 def test_help_reads_well_and_imports_nothing_heavy():
