@@ -8,6 +8,11 @@ as its options allow: precomputed, float32, no checkpointing, and no forward pas
 does not need. What is precomputed is computed before the first step, and the first step, which warms up, is left out.
 CPU seconds are given too: they suffer less from others on the machine. Losses are compared on short rows, where sums
 in float32 carry six digits.
+
+A step has 8 rows at 32,000 tokens but 2 at 151,936, where 8 would take trl 15 GB: 8 times all its logits in float32,
+as at 32,000. Fewer contenders run there, which bound the others: a live reference costs us a fifth, and trl with its
+reference precomputed lies between trl as it comes and the lean one. One step of each is timed there, two at 32,000, so
+that all takes about ten minutes of one core, in 4 GB. With one thread each, nobody waits for a core that others use.
 """
 
 import argparse
@@ -23,13 +28,12 @@ Rows = list[tuple[list[int], list[int], bool]]  # prompts, completions that end 
 
 VOCABULARIES = (32_000, 151_936)  # of Llama 2, and of Qwen2.5
 WIDTH, LAYERS = 128, 2
-ROWS, PROMPT, COMPLETION = 8, 64, 320
-TOKENS = ROWS * (PROMPT + COMPLETION)  # of a step
+PROMPT, COMPLETION = 64, 320
+MOST_ROWS, MOST_BYTES = 8, 2**29  # of a step, and of all its logits in float32
 ALPHA = 0.39
 END, PADDING = 0, 1
 COMMON = {
     "use_cpu": True,
-    "per_device_train_batch_size": ROWS,
     "learning_rate": 1e-4,
     "lr_scheduler_type": "constant",
     "logging_steps": 1,
@@ -52,13 +56,19 @@ OURS: dict[str, dict[str, Any]] = {
     "relratio, frozen": {"reference": "frozen"},
     "relratio, full": {"log_probs": "full"},
 }
+BOUNDS = ["relratio", "relratio, full", "trl", "trl, lean"]  # contenders beyond the smallest vocabulary
 QUANTITIES = {
     "seconds": ("time a step", "s"),
     "cpu_seconds": ("CPU time a step", "s"),
     "peak_mebibytes": ("peak memory", "MiB"),
 }
-# Times ours that the peer takes at least, at the largest vocabulary.
+# Times ours that the peer takes at least.
 TARGETS = {"trl": {"seconds": 4.0, "peak_mebibytes": 2.0}, "trl, precomputed": {"seconds": 2.0}}
+
+
+def rows_of_step(vocabulary: int) -> int:
+    """Return the number of rows of a step, at least 2: KTO pairs each prompt with the completion of another."""
+    return max(2, min(MOST_ROWS, MOST_BYTES // (4 * (PROMPT + COMPLETION) * vocabulary)))
 
 
 def rows(prompt: int, completion: int, vocabulary: int) -> Rows:
@@ -66,7 +76,7 @@ def rows(prompt: int, completion: int, vocabulary: int) -> Rows:
     import numpy as np
 
     rng = np.random.default_rng(20260404)
-    ids = rng.integers(2, vocabulary, (ROWS, prompt + completion - 1)).tolist()
+    ids = rng.integers(2, vocabulary, (rows_of_step(vocabulary), prompt + completion - 1)).tolist()
     return [(row[:prompt], [*row[prompt:], END], i % 2 == 0) for i, row in enumerate(ids)]
 
 
@@ -75,6 +85,11 @@ def model(vocabulary: int) -> Any:
     from lm.tiny_models import tiny_qwen2
 
     return tiny_qwen2(vocabulary, WIDTH, LAYERS, eos_token_id=END, pad_token_id=PADDING)
+
+
+def common(data: Rows) -> dict[str, Any]:
+    """Return the settings that all share."""
+    return {"per_device_train_batch_size": len(data), **COMMON}
 
 
 def our_trainer(data: Rows, vocabulary: int, folder: str, clock: Any, **settings: Any) -> Any:
@@ -91,7 +106,7 @@ def our_trainer(data: Rows, vocabulary: int, folder: str, clock: Any, **settings
         np.array(labels),
         np.arange(len(labels)),
     )
-    args = RatioConfig(folder, method="rdro", alpha=ALPHA, weighting="pooled", **COMMON, **settings)
+    args = RatioConfig(folder, method="rdro", alpha=ALPHA, weighting="pooled", **common(data), **settings)
     return RatioTrainer(model(vocabulary), args, examples, callbacks=[clock])
 
 
@@ -138,7 +153,7 @@ def peer_trainer(data: Rows, vocabulary: int, folder: str, clock: Any, **setting
     policy = model(vocabulary)
     policy.save_pretrained(folder)  # from where trl loads its reference
     policy.config._name_or_path = folder
-    args = KTOConfig(folder, **COMMON, **settings)
+    args = KTOConfig(folder, **common(data), **settings)
     trainer = RelativeRatioTrainer(
         policy, args=args, train_dataset=Dataset.from_list(columns), processing_class=tokenizer, callbacks=[clock]
     )
@@ -199,9 +214,7 @@ def loss_difference(vocabulary: int, threads: int) -> tuple[float, list[float]]:
     return max(abs(a - b) for a, b in zip(ours, peer, strict=True)), ours
 
 
-def measured(
-    vocabulary: int, table: dict[str, dict[str, Any]], targets: dict[str, dict[str, float]]
-) -> list[dict[str, Any]]:
+def measured(vocabulary: int, table: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what is published of one vocabulary."""
     return [
         measurement(
@@ -211,24 +224,24 @@ def measured(
             vocabulary,
             *about,
             row[name],
-            targets.get(kind, {}).get(name),
+            TARGETS.get(kind, {}).get(name),
         )
         for kind, row in table.items()
         for name, about in QUANTITIES.items()
     ]
 
 
-def show(table: dict[str, dict[str, Any]], targets: dict[str, dict[str, float]]) -> None:
+def show(table: dict[str, dict[str, Any]], tokens: int) -> None:
     """Print the table and whether targets are met."""
     medians = {kind: {name: statistics.median(row[name]) for name in QUANTITIES} for kind, row in table.items()}
     ours = medians["relratio"]
     print(f"{'':18} {'s/step':>8} {'CPU s':>8} {'tokens/s':>9} {'peak MiB':>9}   over relratio's: time, CPU, memory")
     for kind, row in medians.items():
         print(
-            f"{kind:18} {row['seconds']:8.2f} {row['cpu_seconds']:8.2f} {TOKENS / row['seconds']:9,.0f} "
+            f"{kind:18} {row['seconds']:8.2f} {row['cpu_seconds']:8.2f} {tokens / row['seconds']:9,.0f} "
             f"{row['peak_mebibytes']:9,.0f}   " + "  ".join(f"{row[name] / ours[name]:6.2f}" for name in QUANTITIES)
         )
-    for kind, aims in targets.items():
+    for kind, aims in TARGETS.items():
         for quantity, target in aims.items():
             if kind in medians:
                 ratio = medians[kind][quantity] / ours[quantity]
@@ -239,10 +252,17 @@ def show(table: dict[str, dict[str, Any]], targets: dict[str, dict[str, float]])
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3, help="steps of each run, the first one to warm up (default 3)")
+    parser.add_argument(
+        "--steps", type=int, help="steps of each run, the first one to warm up (default 3, but 2 beyond 32,000 tokens)"
+    )
     parser.add_argument("--rounds", type=int, default=1, help="runs of each kind, in turns (default 1)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
-    parser.add_argument("--kinds", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS], help="what to run")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process (default 1)")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=[*OURS, *PEERS],
+        help=f"what to run (default all, but beyond 32,000 tokens {'; '.join(BOUNDS)})",
+    )
     parser.add_argument(
         "--vocabularies", type=int, nargs="+", default=VOCABULARIES, help="tokens of the model (default 32000 151936)"
     )
@@ -250,32 +270,33 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--short", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.steps < 2 or "relratio" not in arguments.kinds:
-        parser.error(
-            "--steps must be at least 2 and --kinds include relratio, "
-            f"got {arguments.steps} and {', '.join(arguments.kinds)}"
-        )
+    if arguments.steps is not None and arguments.steps < 2:
+        parser.error(f"--steps must be at least 2, got {arguments.steps}")
+    if arguments.kinds is not None and "relratio" not in arguments.kinds:
+        parser.error(f"--kinds must include relratio, got {', '.join(arguments.kinds)}")
     threads = arguments.threads
     if arguments.child:
         report(train(arguments.child, arguments.steps, *arguments.vocabularies, arguments.short))
         return
     about = machine("torch", "transformers", "trl", "accelerate")
     print(f"{about['processor']}, {threads} threads, load {about['load']}, {about['versions']}")
-    print(f"{ROWS} rows of {PROMPT + COMPLETION} tokens, width {WIDTH}, {LAYERS} layers")
-    smallest, largest = min(arguments.vocabularies), max(arguments.vocabularies)
-    difference, losses = loss_difference(smallest, threads)
+    print(f"rows of {PROMPT + COMPLETION} tokens, width {WIDTH}, {LAYERS} layers")
+    difference, losses = loss_difference(min(arguments.vocabularies), threads)
     print(f"largest difference of losses {difference:.1e}; losses {', '.join(f'{loss:.4f}' for loss in losses)}")
     if difference > 1e-5:
         raise SystemExit(f"the losses of both trainers must agree to 1e-5, got {difference:.1e}")
-    measurements, losses_of = [], {}
+    measurements: list[dict[str, Any]] = []
+    tokens_of, losses_of = {}, {}
     for vocabulary in arguments.vocabularies:
-        table = compare(arguments.kinds, vocabulary, arguments.rounds, arguments.steps, threads)
-        targets = TARGETS if vocabulary == largest else {}
-        print(f"vocabulary {vocabulary:,}")
-        show(table, targets)
-        measurements += measured(vocabulary, table, targets)
+        small = vocabulary <= min(VOCABULARIES)
+        kinds = arguments.kinds or ([*OURS, *PEERS] if small else BOUNDS)
+        table = compare(kinds, vocabulary, arguments.rounds, arguments.steps or (3 if small else 2), threads)
+        tokens_of[vocabulary] = rows_of_step(vocabulary) * (PROMPT + COMPLETION)
+        print(f"vocabulary {vocabulary:,}, {tokens_of[vocabulary]:,} tokens a step")
+        show(table, tokens_of[vocabulary])
+        measurements += measured(vocabulary, table)
         losses_of[vocabulary] = {kind: row["losses"] for kind, row in table.items()}
-    facts = {"tokens": TOKENS, "load_after": machine()["load"], "loss_difference": difference, "losses": losses_of}
+    facts = {"tokens": tokens_of, "load_after": machine()["load"], "loss_difference": difference, "losses": losses_of}
     save(arguments.output, "lm_step", about, threads, measurements, **facts)
 
 

@@ -6,8 +6,9 @@ published), a request that is refused at once beside pip's refusal, and the main
 left to do beside GNU make asked about the same tables. Make looks at times of files, the job at checksums of tables,
 code and packages, and at every figure. No help may import torch.
 
-The job runs on ``results/quick`` where an earlier job has finished it, else on tables with invented numbers, whose
-figures are drawn first.
+The job runs on ``results/quick`` where a finished ``make figures`` has left it as the code is now (12 minutes of two
+cores), else on tables with invented numbers, all of whose figures are drawn first. ``--parts job`` measures it alone,
+but writes a result of it alone, too: for the published table run all parts.
 """
 
 import argparse
