@@ -7,7 +7,7 @@ the floor. Every contender reports its first step on a line of its output, whose
 turns after one run of each that fills the system's file cache, and the process is stopped then. CPU seconds are given
 too: they suffer less from others on the machine.
 
-Importing torch and transformers' Trainer, which all three need, is nearly all of it: 1.9 and 4.9 of our 7.6 CPU seconds.
+Importing torch and transformers' Trainer, which all need, is nearly all of it: 1.9 and 4.9 of our 7.6 CPU seconds.
 Trainer brings datasets with pandas and pyarrow, peft, quantisers, scipy.optimize, and of torch itself DTensor with
 sympy, FSDP and dynamo, none of which can be left out from here. What is our own takes .7: .2 to import lm, .2 for the
 reference of all rows, train and held out, .1 for data and model, .1 for the step, and .1 for what is around it.
