@@ -7,12 +7,16 @@ They stop at a gradient of at most 1e-8 in every component of theta, where the r
 every fit of ours that a peer repeated must have a gradient no larger than the peer's or than 1e-10, and the same
 policy to 1e-6 and risk to 1e-9 of its value. One core: threads of BLAS and torch are pinned to one.
 
-What bounds ours. A fit takes 3 Newton steps and a last look: 4 exponentials and 4 logarithms of every cell (prompt and
-response), and, with 10 or 13 products with Hessians, 29 products with the features at d = 10 and 35 at d = 100. On a
-core of an AMD EPYC these alone, which this file measures beside the fits, take 4 x 1.8 + 29 x 0.15 = 11 us at d = 10
-(100 cells) and 4 x 3.5 + 35 x 1.2 = 56 us at d = 100 (200 cells). Some 75 additions, products and sums over all cells
-in each step, 0.04 and 0.08 us each, add 12 and 25 us. The peer needs 12 evaluations at d = 10, about 1 ms in all, so
-that 100 times its speed would leave 10 us for a fit, less than the exponentials, logarithms and products alone.
+What bounds ours (``--peers scipy``: 35 to 65 times as fast). A fit takes 3 Newton steps and a last look: 4 exponentials
+and 4 logarithms of every cell (prompt and response), and, with 10 or 13 products with Hessians, 29 products with the
+features at d = 10 and 35 at d = 100. On a core of an AMD EPYC these alone, which this file measures beside the fits,
+take 4 x 1.0 + 29 x 0.1 = 7 us at d = 10 (100 cells) and 4 x 3.5 + 35 x 1.2 = 56 us at d = 100 (200 cells). Some 70
+additions, products and sums over all cells in each look, 0.06 and 0.12 us each because a batch does not fit into the
+second cache, add 17 and 34 us, and vectors of d numbers and the sorting out of finished fits 10 and 30 us. Batches that
+fit there lose more, 3 ms each, to what calls of NumPy cost. 100 times the peer's speed would leave a fit some 20 and
+75 us: less than these parts together. Explicit Hessians are no way out: at d = 10 one takes 15 us, by products of the
+weights with all pairs of features, and a solution 1.2 us; a product of conjugate gradients, of which a step needs two
+to four, takes 1 to 2 us.
 """
 
 import argparse

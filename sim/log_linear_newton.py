@@ -195,23 +195,21 @@ def _conjugate_gradients(
     inverse = np.linalg.inv(matrix + ridge * np.eye(len(matrix)))
     size = np.abs(gradient).max(axis=1, initial=0.0)
     goal = np.maximum(np.clip(size / mass, _TIGHTEST, _LOOSEST) * size, noise)
-    step, residual = np.zeros_like(gradient), -gradient
-    direction = (inverse @ residual.T).T
-    energy = (residual * direction).sum(axis=1)
-    pending = size > goal
+    step, residual, direction = np.zeros_like(gradient), -gradient, np.zeros_like(gradient)
+    pending, energy = size > goal, np.full(len(gradient), np.inf)
     for _ in range(_PRODUCTS):
         if not pending.any():
             break
+        conditioned = (inverse @ residual.T).T
+        before, energy = energy, (residual * conditioned).sum(axis=1)
+        direction *= (energy / np.where(before > 0, before, 1.0))[:, None]
+        direction += conditioned
         product = curvature.product(direction)
         bend = (direction * product).sum(axis=1)
         length = np.where(pending & (bend > 0), energy / np.where(bend > 0, bend, 1.0), 0.0)[:, None]
         step += length * direction
         residual -= length * product
         pending &= np.abs(residual).max(axis=1, initial=0.0) > goal
-        conditioned = (inverse @ residual.T).T
-        before, energy = energy, (residual * conditioned).sum(axis=1)
-        direction *= (energy / np.where(before > 0, before, 1.0))[:, None]
-        direction += conditioned
     return step, ~pending
 
 

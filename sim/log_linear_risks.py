@@ -99,7 +99,7 @@ class UnpairedRisk:
     beyond_domain: BeyondDomain
     prompt_probs: FloatArray
 
-    @property
+    @cached_property
     def total_mass(self) -> FloatArray:
         """Return the sum of all masses of each problem; those of the preferred class alone for sft."""
         used = self.preferred if self.method == "sft" else self.preferred + self.nonpreferred
@@ -272,7 +272,7 @@ class PairedRisk:
     pairs: FloatArray
     beta: float
 
-    @property
+    @cached_property
     def total_mass(self) -> FloatArray:
         """Return the sum of all masses of each problem."""
         return np.asarray(self.pairs.sum(axis=(1, 2, 3)))
