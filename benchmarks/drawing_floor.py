@@ -5,6 +5,10 @@ policies, statuses); the peer is numpy's multinomial sampler, which draws the co
 A fit should take at most five times as long, for a hundred replicates as for a million. Replicates come in blocks of
 the size that studies use, and each block is dropped after its fit, so that memory does not bound their number; draws
 and fits take turns. One core: BLAS threads are pinned to one.
+
+At 100 replicates of 20 responses (``--responses 20 --replicates 100``) a fit of all is some 400 calls of NumPy on at
+most 2,000 numbers, 1 to 5 us each: about 1 ms at best on a core of an AMD EPYC, 3.5 times the 0.28 ms of drawing. Where
+other work shares the core these short calls suffer more than the one long loop of the sampler, up to the target.
 """
 
 import argparse
