@@ -103,8 +103,9 @@ def relative_ratio(p_preferred: ArrayLike, p_nonpreferred: ArrayLike, alpha: Arr
     weight = _check_alpha_for(alpha, preferred, "p_preferred")
     check_same_shape(p_preferred=preferred, p_nonpreferred=nonpreferred)
     larger = np.maximum(preferred, nonpreferred)
-    larger = np.where(larger > 0, larger, 1.0)
-    scaled_preferred, scaled_nonpreferred = preferred / larger, nonpreferred / larger
+    mantissa, exponent = np.frexp(np.where(larger > 0, larger, 1.0))
+    # Times 2^500: a quotient below the normal numbers would lose digits that count where 1 - alpha is small.
+    scaled_preferred, scaled_nonpreferred = (np.ldexp(x, 500 - exponent) / mantissa for x in (preferred, nonpreferred))
     mixture = weight * scaled_preferred + (1.0 - weight) * scaled_nonpreferred
     ratio = np.ones_like(preferred)
     np.divide(scaled_preferred, mixture, out=ratio, where=mixture > 0)
@@ -218,9 +219,8 @@ def relative_from_direct(direct: ArrayLike, alpha: ArrayLike) -> FloatArray:
     if (g < 0).any():
         raise ValueError(f"direct must not be negative, got {g.min():g}")
     weight = _check_alpha_for(alpha, g, "direct")
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         inverse = np.divide(1.0, g)  # g = inf and g = 0 both come out right this way round
-    with np.errstate(over="ignore"):
         ratio = 1.0 / (weight + (1.0 - weight) * inverse)
     return np.where(g == 1.0, 1.0, np.minimum(ratio, 1.0 / weight))
 

@@ -71,6 +71,7 @@ def test_p1_relative_ratio_tends_to_the_direct_ratio(p, m):
 @given(densities(), densities(), alphas(1e-6, 1 - 1e-6))
 @example(*HARD, 0.5)
 @example(np.array([1e300, 1e-300]), np.array([1e-300, 1e300]), 1e-6)
+@example(np.array([1e-9, 3e-14]), np.array([1e300, 1e300]), 0.984375)  # the direct ratios are subnormal
 def test_relative_ratio_agrees_with_mpmath(p, m, alpha):
     expected = []
     with mpmath.workdps(50):
@@ -95,6 +96,7 @@ def test_conversions_are_inverse(p, m, alpha):
 def test_conversions_at_the_ends(alpha):
     bound = float(relative_ratio_bound(alpha))
     np.testing.assert_array_equal(relative_from_direct([0.0, 1.0, np.inf], alpha), [0.0, 1.0, bound])
+    assert relative_from_direct(SUBNORMAL, alpha) <= TINY  # without a warning
     expected = [0.0, np.inf] if bound == 1.0 else [0.0, 1.0, np.inf]
     np.testing.assert_array_equal(
         direct_from_relative([0.0, bound] if bound == 1.0 else [0.0, 1.0, bound], alpha), expected
