@@ -179,6 +179,17 @@ def test_impossible_responses_have_infinite_or_vanishing_losses():
     np.testing.assert_array_equal(sft_losses(u, flags), [np.inf, 0.0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_infinite_log_ratios_make_no_nan_of_logistic_rdro(dtype):
+    u = torch.tensor([-math.inf, math.inf, -math.inf, math.inf], dtype=dtype, requires_grad=True)
+    flags, expected = torch.tensor([True, True, False, False]), [math.inf, math.inf, 0.0, math.inf]
+    losses = rdro_losses(u, flags, 0.3)
+    losses.sum().backward()
+    with np.errstate(over="ignore"):
+        assert losses.tolist() == expected == rdro_losses(u.detach().numpy(), flags.numpy(), 0.3).tolist()
+    assert torch.isfinite(u.grad).all()
+
+
 @each_unpaired
 def test_nan_log_ratios_are_never_hidden_by_a_finite_loss(name):
     flags = torch.tensor([True, False])
