@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +39,8 @@ LM = {  # each in processes that train with torch
     "lm_step": ["--vocabularies", "300", "--steps", "2", "--kinds", "relratio", "trl, lean"],
 }
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # each is run once
+
 
 def run(script, *arguments):
     """Run a script of benchmarks/."""
@@ -45,12 +49,25 @@ def run(script, *arguments):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def measured(tmp_path_factory):
+    """Return a function that runs a benchmark, once, and gives what it printed and its folder; do not change them."""
+
+    @cache
+    def measure(name):
+        folder = tmp_path_factory.mktemp(name)
+        done = run(f"{name}.py", *TINY[name], "--output", folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, folder
+
+    return measure
+
+
+@pytest.fixture(scope="module")
+def results(measured, tmp_path_factory):
     """Folder of the results of two benchmarks; tests do not change it."""
     folder = tmp_path_factory.mktemp("benchmarks")
     for name in IN_TABLE:
-        done = run(f"{name}.py", *TINY[name], "--output", folder)
-        assert done.returncode == 0, done.stderr
+        shutil.copy(measured(name)[1] / f"{name}.json", folder)
     return folder
 
 
@@ -64,12 +81,11 @@ def table(results):
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
-def test_benchmark_compares_ours_with_a_peer_at_the_same_size(name, tmp_path):
-    done = run(f"{name}.py", *TINY[name], "--output", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
-    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
-    content = json.loads((tmp_path / f"{name}.json").read_text())
+def test_benchmark_compares_ours_with_a_peer_at_the_same_size(name, measured):
+    printed, folder = measured(name)
+    assert printed.strip()
+    assert [path.name for path in folder.iterdir()] == [f"{name}.json"]
+    content = json.loads((folder / f"{name}.json").read_text())
     assert content["question"] == name
     compared = [
         {(row["size_name"], row["size"], row["quantity"]) for row in content["measurements"] if row["role"] == role}

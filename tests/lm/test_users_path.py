@@ -17,7 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lm.__main__ import main
 from lm.tiny_models import tiny_qwen2
 
-ROWS, STEPS, SAVED = 200, 6, 2
+ROWS, HELD_OUT = 64, 12
+STEPS, SAVED = 4, 2
+
+pytestmark = pytest.mark.xdist_group("users path")  # the place is made once
 
 
 def conversations() -> list[dict]:
@@ -52,7 +55,7 @@ def place(tmp_path_factory, qwen) -> Path:
     folder = tmp_path_factory.mktemp("path")
     rows = conversations()
     for name, content in (("unpaired", rows), ("pairs", as_pairs(rows))):
-        for part, chosen in (("train", content[20:]), ("heldout", content[:20])):
+        for part, chosen in (("train", content[HELD_OUT:]), ("heldout", content[:HELD_OUT])):
             lines = "".join(json.dumps(row) + "\n" for row in chosen)
             (folder / f"{name}-{part}.jsonl").write_text(lines, encoding="utf-8")
         lines = [
@@ -88,12 +91,15 @@ def inspect_shows_the_rows_as_the_model_sees_them(place, capsys):
     seen = json.loads(capsys.readouterr().out)
     assert run("inspect", place, "pairs", "pairs") == 0
     printed = capsys.readouterr().out
-    assert [seen[part]["kept"] for part in ("train", "eval")] == [180, 20] and "examples (pairs)" in printed
+    assert [seen[part]["kept"] for part in ("train", "eval")] == [
+        ROWS - HELD_OUT,
+        HELD_OUT,
+    ] and "examples (pairs)" in printed
     assert "<|im_start|>assistant" in printed and "<|im_end|>" in printed
 
 
 def train_and_kill(place: Path, name: str, output: str) -> None:
-    """Start training in a process of its own, and kill it once its second checkpoint is there."""
+    """Start training in a process of its own, and kill it once its first checkpoint is there."""
     command = [sys.executable, "-m", "lm", "train", "--config", str(place / f"{name}.yaml")]
     folder = place / output
     training = subprocess.Popen(
@@ -103,7 +109,7 @@ def train_and_kill(place: Path, name: str, output: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         text=True,
     )
-    state = folder / f"checkpoint-{2 * SAVED}" / "trainer_state.json"
+    state = folder / f"checkpoint-{SAVED}" / "trainer_state.json"
     while not state.exists() and training.poll() is None:
         time.sleep(0.005)
     training.send_signal(signal.SIGKILL)
