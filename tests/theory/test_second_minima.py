@@ -10,11 +10,12 @@ from theory.second_minima import better_policies
 from theory.stationarity import Cells
 
 GRID = np.linspace(0, 1, 4001)[1:-1]
+LOGS = np.log(np.stack([GRID, 1 - GRID], axis=-1))
 
 
 def lowest_risk(cells, q):
     """Lowest logistic RDRO risk of policies on two responses, over a grid of 4,001 shares."""
-    u = np.log(np.stack([GRID, 1 - GRID], axis=-1) / q)
+    u = LOGS - np.log(q)
     a = cells.alpha * cells.preferred + (1 - cells.alpha) * cells.nonpreferred
     risk = (a * np.logaddexp(u, 0) + cells.preferred * np.logaddexp(-u, 0)).sum(axis=-1)
     return risk.min(), GRID[risk.argmin()]

@@ -36,11 +36,9 @@ def test_pointwise_minimisers_have_phi_zero(method, generator, preferred, nonpre
     np.testing.assert_allclose(found, ratio, rtol=1e-12)
     assert (slope > 0).all()
     # It minimises the cell's own risk.
-    at = [
-        risk_and_slopes(method, ratio[0] * f, *(np.array([x]) for x in (preferred, nonpreferred)), alpha, generator)[0]
-        for f in (1.0, 0.99, 1.01)
-    ]
-    assert at[0] < min(at[1:])
+    around = ratio * np.array([[1.0], [0.99], [1.01]])
+    risks, _ = risk_and_slopes(method, around, preferred, nonpreferred, alpha, generator)
+    assert risks[0] < risks[1:].min()
 
 
 @pytest.mark.parametrize(("method", "generator"), METHODS)
@@ -76,14 +74,17 @@ def test_branches_invert_phi(method, generator, preferred, nonpreferred, alpha, 
         assert float(slope[0, 0]) == pytest.approx(difference, rel=1e-4, abs=1e-14 * r / h * 10)
 
 
+RATIOS = np.geomspace(1e-3, 1e6, 20_001)
+SIZES = RATIOS * (1 + RATIOS)
+
+
 @given(MASS, MASS, alphas(0.05, 0.95))
 def test_peak_of_the_logistic_branch_is_its_largest_phi(preferred, nonpreferred, alpha):
     cells = cell(preferred, nonpreferred, alpha)
     branch = branch_for("rdro", get_generator("logistic"), np.array([alpha]))
     peak = float(branch.peak(cells)[0, 0])
     a = float(denominators("rdro", cells)[0, 0])
-    r = np.geomspace(1e-3, 1e6, 20_001)
-    phi = (a * r - preferred) / (r * (1 + r))
+    phi = (a * RATIOS - preferred) / SIZES
     assert phi.max() <= peak * (1 + 1e-12)
     assert phi.max() >= peak * (1 - 1e-5)
 
