@@ -8,7 +8,7 @@ and fits take turns. One core: BLAS threads are pinned to one.
 
 At 100 replicates of 20 responses (``--responses 20 --replicates 100``) a fit of all is some 400 calls of NumPy on at
 most 2,000 numbers, 1 to 5 us each: about 1 ms at best on a core of an AMD EPYC, 3.5 times the 0.28 ms of drawing. Where
-other work shares the core these short calls suffer more than the one long loop of the sampler, up to the target.
+other work shares the core these short calls suffer more than the one long loop of the sampler, beyond the target.
 """
 
 import argparse
