@@ -17,6 +17,8 @@ TEXTS = sorted(FOLDER.glob("*.py"))
 # What takes the place of a notebook's cell with the tag "parameters". All the others run here as they stand.
 SMOKE = {"05_a_language_model_exactly": {"profile": "smoke"}}
 
+NO_WIDGETS = "import sys\nsys.modules['ipywidgets'] = None"
+
 
 def parameter_cells(notebook):
     return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
@@ -77,24 +79,19 @@ def test_notebook_asks_a_question_answers_it_and_leads_on(path):
 # The kernel is another process with a socket of its own; what Jupyter's clean-up warns of is not ours.
 @pytest.mark.filterwarnings("default::DeprecationWarning", "default::ResourceWarning")
 def test_notebook_runs_without_a_warning_and_leaves_no_file(path, tmp_path):
-    outputs = run(at_smoke_size(nbformat.read(path, as_version=4), SMOKE.get(path.stem, {})), tmp_path)
+    notebook = at_smoke_size(nbformat.read(path, as_version=4), SMOKE.get(path.stem, {}))
+    sliders = [cell for cell in notebook.cells if cell.cell_type == "code" and "interact(" in cell.source]
+    assert len(sliders) == path.stem.startswith("02")
+    without = [nbformat.v4.new_code_cell(f"{NO_WIDGETS}\n{cell.source}") for cell in sliders]
+    notebook.cells += without
+    outputs = run(notebook, tmp_path)
     assert [output for output in outputs if "image/png" in output.get("data", {})]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.filterwarnings("default::DeprecationWarning", "default::ResourceWarning")
-def test_slider_draws_a_picture_also_where_widgets_are_missing(tmp_path):
-    [path] = [path for path in NOTEBOOKS if path.stem.startswith("02")]
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    [slider] = [cell for cell in code if "interact(" in cell.source]
-    without = nbformat.v4.new_code_cell(f"import sys\nsys.modules['ipywidgets'] = None\n{slider.source}")
-    notebook.cells = [code[0], slider, without]
-    run(notebook, tmp_path)
-    kinds = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in (slider, without)]
-    assert [each.count("image/png") for each in kinds] == [1, 1]
-    assert ["application/vnd.jupyter.widget-view+json" in each for each in kinds] == [True, False]
+    for cell in [*sliders, *without]:  # a slider draws a picture also where widgets are missing
+        kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+        assert kinds.count("image/png") == 1
+        assert ("application/vnd.jupyter.widget-view+json" in kinds) == (cell in sliders)
 
 
 @pytest.mark.slow
