@@ -143,7 +143,9 @@ def a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(place, capsys):
     for first, second in zip(*histories, strict=True):
         clock = {"tokens_per_second"}
         assert {k: v for k, v in first.items() if k not in clock} == {k: v for k, v in second.items() if k not in clock}
-    assert histories[0][0]["loss"] == pytest.approx(np.log(2), abs=0.2) and len(histories[0]) == STEPS
+    # A window's loss depends on its share of preferred rows, as alpha is .4 or so; their mean is near that at one half.
+    losses = [entry["loss"] for entry in histories[0]]
+    assert np.mean(losses) == pytest.approx(np.log(2), abs=0.2) and len(losses) == STEPS
 
 
 def the_model_is_evaluated_loaded_and_asked(place, capsys):
