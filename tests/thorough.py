@@ -5,9 +5,10 @@
     python -m tests.thorough --report
 
 Each test function has a pytest process of its own, under the Hypothesis profile `thorough` and with one thread; a
-parametrised one divides its examples over its parameters. The cheapest come first. How each ended is added to
-tests/thorough.csv at once, so whatever stops a sitting, only functions under way are lost; a function that has passed
-is left out until what it tests changes. What each printed last is in .hypothesis/thorough/.
+parametrised one divides its examples over its parameters. Those that have never run come first, then the cheapest.
+How each ended is added to tests/thorough.csv at once, so whatever stops a sitting, only functions under way are lost; a
+function that has passed is left out until the code that it tests changes. What each printed last is in
+.hypothesis/thorough/.
 
 Columns: `examples` that Hypothesis drew and that passed, `seconds` of CPU, the `date` (UTC), the checksum of the
 `sources`, and the `outcome`:
