@@ -1,8 +1,10 @@
-"""Result tables and one build of everything, shared by the tests of figures."""
+"""Result tables and one build of everything, shared by the tests of figures and by all processes that run them."""
 
+import fcntl
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import cache
 
 import pytest
@@ -32,18 +34,39 @@ def command():
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory):
+def once(tmp_path_factory):
+    """Return a function that gives a folder and whether this is the process that has to fill it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @contextmanager
+    def take(name):
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait until it is filled
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+            yield folder, not done.exists()
+            done.touch()
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def results(once):
     """Folder of result tables; tests do not change it."""
-    folder = tmp_path_factory.mktemp("results")
-    write_tables(folder)
+    with once("figures-results") as (folder, first):
+        if first:
+            write_tables(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def other_results(tmp_path_factory):
+def other_results(once):
     """Folder of tables with other numbers; tests do not change it."""
-    folder = tmp_path_factory.mktemp("other-results")
-    write_tables(folder, factor=0.5)
+    with once("figures-other-results") as (folder, first):
+        if first:
+            write_tables(folder, factor=0.5)
     return folder
 
 
@@ -60,20 +83,15 @@ def drawn(results):
 
 
 @pytest.fixture(scope="session")
-def output(results, command, tmp_path_factory):
+def output(once, results, command, tmp_path_factory):
     """Folder of everything in the default formats, made by a user with other settings; tests do not change it."""
-    folder, settings = tmp_path_factory.mktemp("output"), tmp_path_factory.mktemp("settings") / "matplotlibrc"
-    settings.write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n", encoding="utf-8")
-    environment = {"MATPLOTLIBRC": str(settings), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
-    result = command("--results", results, "--output", folder, **environment)
-    assert (result.returncode, result.stderr) == (0, "")
-    made = {str(path) for path in folder.rglob("*.*")} - {str(folder / "manifest.json")}
-    assert set(result.stdout.splitlines()) == made
+    with once("figures-output") as (folder, first):
+        if first:
+            settings = tmp_path_factory.mktemp("settings") / "matplotlibrc"
+            settings.write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n", encoding="utf-8")
+            environment = {"MATPLOTLIBRC": str(settings), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+            result = command("--results", results, "--output", folder, **environment)
+            assert (result.returncode, result.stderr) == (0, "")
+            made = {str(path) for path in folder.rglob("*.*")} - {str(folder / "manifest.json")}
+            assert set(result.stdout.splitlines()) == made
     return folder
-
-
-def pytest_collection_modifyitems(items):
-    """Give all tests of what is built and drawn to one process, so that everything is built and drawn once."""
-    for item in items:
-        if {"drawn", "output"} & {*getattr(item, "fixturenames", ())}:
-            item.add_marker(pytest.mark.xdist_group("output"))
