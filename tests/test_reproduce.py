@@ -233,7 +233,8 @@ def test_a_killed_job_leaves_no_process_and_the_next_one_goes_on(capsys):
 
 def test_a_stage_that_does_not_end_when_told_is_killed_with_all_it_started(monkeypatch, capsys):
     monkeypatch.setattr(stages, "_GRACE", 0.3)
-    write_commands(sim="time.sleep(0.5); sys.exit(2)", lm=WORK_ON_AND_ON)
+    once_lm_works = "while not pathlib.Path('helper.pid').exists(): time.sleep(0.01)\nsys.exit(2)"
+    write_commands(sim=once_lm_works, lm=WORK_ON_AND_ON)
     assert main([]) == 2
     assert "the studies stopped (exit status 2): it said nothing; log: " in capsys.readouterr().err
     assert_gone(*wait_for("lm.pid", "helper.pid"))
