@@ -60,8 +60,8 @@ def collect(root: Path, paths: list[str]) -> list[str]:
 
 
 @functools.cache
-def code(path: Path) -> str:
-    """Return what a Python file does: neither comments nor docstrings nor line breaks count."""
+def code(path: Path, changed: int) -> str:
+    """Return what a Python file does, changed at some time: neither comments nor docstrings nor line breaks count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
@@ -82,7 +82,7 @@ def sources(root: Path, function: str) -> str:
     packages = [path for package in PACKAGES[: last + 1] for path in (root / package).rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted({test, root / "tests" / "strategies.py", *beside, *packages}):
-        digest.update(f"{path.relative_to(root)}\n{code(path)}\n".encode())
+        digest.update(f"{path.relative_to(root)}\n{code(path, path.stat().st_mtime_ns)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -121,6 +121,7 @@ def present(root: Path, functions: list[str], rows: list[Row]) -> dict[str, Row]
 
 def start(root: Path, function: str, log: Path, limit: int) -> subprocess.Popen:
     """Begin to run a function, for at most `limit` seconds of CPU."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     command = [sys.executable, "-m", "pytest", function, "-m", "hypothesis", "--quiet", "-p", "no:cacheprovider"]
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -129,7 +130,7 @@ def start(root: Path, function: str, log: Path, limit: int) -> subprocess.Popen:
             env=os.environ | {"HYPOTHESIS_PROFILE": "thorough", "OMP_NUM_THREADS": "1"},
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, hard)),
         )
 
 
