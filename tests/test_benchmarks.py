@@ -39,8 +39,6 @@ LM = {  # each in processes that train with torch
     "lm_step": ["--vocabularies", "300", "--steps", "2", "--kinds", "relratio", "trl, lean"],
 }
 
-pytestmark = pytest.mark.xdist_group("benchmarks")  # each is run once
-
 
 def run(script, *arguments):
     """Run a script of benchmarks/."""

@@ -19,8 +19,6 @@ FLAGS = [
 PHONE = {"width": 360, "height": 740}
 NAMES = [claim["id"] for claim in CLAIMS]
 
-pytestmark = pytest.mark.xdist_group("browser")  # one for all tests
-
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):

@@ -20,8 +20,6 @@ from lm.tiny_models import tiny_qwen2
 ROWS, HELD_OUT = 64, 12
 STEPS, SAVED = 4, 2
 
-pytestmark = pytest.mark.xdist_group("users path")  # the place is made once
-
 
 def conversations() -> list[dict]:
     """Return rows of TRL's unpaired preference format; sums are right where the label is true."""

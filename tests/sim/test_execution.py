@@ -23,8 +23,6 @@ from tests.sim.small_study import small_study
 
 ROOT = Path(__file__).parents[2]
 
-one_cluster = pytest.mark.xdist_group("cluster")  # which takes longer to start than all that it does
-
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
@@ -54,7 +52,6 @@ def test_results_do_not_depend_on_the_number_of_workers(expected, tmp_path, jobs
     assert digest(run_study(small_study(), tmp_path, jobs=jobs).folder) == expected
 
 
-@one_cluster
 def test_results_do_not_depend_on_the_place(expected, cluster, tmp_path):
     result = run_study(small_study(), tmp_path, backend="dask", scheduler=cluster)
     assert result.computed == result.tasks == 12
@@ -156,7 +153,6 @@ def test_a_worker_that_cannot_be_interrupted_is_ended(faulty, tmp_path, capfd):
     pd.testing.assert_frame_equal(rest(result), rest(clean), check_exact=True)
 
 
-@one_cluster
 def test_a_worker_of_a_cluster_that_raises_or_hangs_is_recorded(faulty, cluster, tmp_path):
     result = run_study(faulty("raises", "hangs"), tmp_path, backend="dask", scheduler=cluster, timeout=1.0)
     processes = run_study(faulty("raises", "hangs"), tmp_path / "processes", jobs=2, timeout=1.0)

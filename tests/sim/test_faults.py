@@ -22,8 +22,6 @@ from tests.sim.command_line import ROOT, command, refusal, run_command, status_r
 
 TASKS = 30
 
-pytestmark = pytest.mark.xdist_group("faults")  # the whole study is run once
-
 
 @pytest.fixture
 def study(tmp_path):
