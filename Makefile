@@ -25,11 +25,14 @@ paper: $(VENV)/.installed-studies ## the same at the paper profile (hours)
 readme: figures ## copy the gallery and the verdicts of the quick profile into README.md
 	$(BIN)/python -m figures.readme
 
+# Tests of a file share what they build; the many processes that they start share compiled sources.
+test test-min coverage: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint ## lint, then every test but the slow ones
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 coverage: $(VENV)/.installed-dev ## the same tests with coverage, which take about twice the CPU
-	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
@@ -42,7 +45,7 @@ soak: $(VENV)/.installed-dev ## kill studies a thousand times and trainings fift
 	$(BIN)/python -m tests.endurance.soak lm --cycles 50 --commands 5
 
 test-min: $(MIN)/.installed ## the tests at the oldest releases that pyproject.toml admits, with the oldest Python at best
-	$(MIN)/bin/python -m pytest -W ignore::DeprecationWarning --numprocesses auto --dist loadgroup
+	$(MIN)/bin/python -m pytest -W ignore::DeprecationWarning --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.installed-dev ## formatting, ruff's rules, and mypy --strict over theory
 	$(BIN)/ruff format --check .
