@@ -40,7 +40,7 @@ test-slow: $(VENV)/.installed-dev ## the tests marked slow
 thorough: $(VENV)/.installed-dev ## 100,000 examples of every property not yet in tests/thorough.csv (hours; stop and go on as you like)
 	$(BIN)/python -m tests.thorough
 
-soak: $(VENV)/.installed-dev ## kill studies a thousand times and trainings fifty times, and resume them (an hour)
+soak: $(VENV)/.installed-dev ## kill studies a thousand times and trainings fifty times, and resume them (half an hour)
 	$(BIN)/python -m tests.endurance.soak sim --cycles 1000 --commands 50
 	$(BIN)/python -m tests.endurance.soak lm --cycles 50 --commands 5
 

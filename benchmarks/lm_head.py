@@ -10,8 +10,7 @@ At large widths products with the head take nearly all of the time, and whatever
 where all logits need three: 4/3 of the time, less what all logits lose by passes over memory that no cache holds. With
 tiles of 16 MiB, which the cache holds, passes over a tile cost a quarter of those over 256 MiB (.1 and .4 ns a number)
 and products run at 75 GFLOP/s of a core rather than 58: at width 896, vocabulary 16,384 and 1,024 tokens, on one
-thread, the CPU time is .94 to 1.07 of that of all logits, where tiles of 256 MiB took 1.5. With others on the machine,
-who take their share of the cache, it is 1.11; tiles of 4, 8, 32 and 64 MiB take 5 to 16 % more than those of 16.
+thread, the CPU time is .94 to 1.07 of that of all logits, where tiles of 256 MiB took 1.5.
 
 The fourth product cannot be saved by taking gradients in the forward pass, as fused heads do whose loss is a mean over
 tokens: here a token counts by the slope of the loss at its sequence's whole log-ratio, which is known once all tiles
@@ -160,7 +159,7 @@ def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passes", type=int, default=3, help="timed passes of each process (default 3)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each process (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="hidden sizes (default 128 896)")
     parser.add_argument("--vocabularies", type=int, nargs="+", default=VOCABULARIES, help="tokens of the model")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens of a sequence")

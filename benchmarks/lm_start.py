@@ -7,12 +7,10 @@ the floor. Every contender reports its first step on a line of its output, whose
 turns after one run of each that fills the system's file cache, and the process is stopped then. CPU seconds are given
 too: they suffer less from others on the machine.
 
-Importing torch and transformers' Trainer, which all need, is nearly all of it: 1.9 and 4.9 of our 7.6 CPU seconds.
-Trainer brings datasets with pandas and pyarrow, peft, quantisers, scipy.optimize, and of torch itself DTensor with
-sympy, FSDP and dynamo, none of which can be left out from here. What is our own takes .7: .2 to import lm, .2 for the
-reference of all rows, train and held out, .1 for data and model, .1 for the step, and .1 for what is around it.
-Everybody has one thread: the model is so small that a second one mostly waits, which takes 7 CPU seconds more where
-others use the cores, and decides who is first.
+Importing torch and transformers' Trainer, which all need, is nearly all of it (``python -X importtime -m lm train
+...``). Trainer brings datasets with pandas and pyarrow, peft, quantisers, scipy.optimize, and of torch itself DTensor
+with sympy, FSDP and dynamo, none of which can be left out from here. The model is so small that a second thread mostly
+waits: where others use the cores this decides who is first, and ``--threads 1`` tells who needs less.
 """
 
 import argparse
@@ -133,7 +131,7 @@ def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each, in turns (default 5)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each process (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
     parser.add_argument("--kinds", nargs="+", default=[*NAMES], choices=[*NAMES], help="what to run")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)

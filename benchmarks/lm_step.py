@@ -12,7 +12,7 @@ in float32 carry six digits.
 A step has 8 rows at 32,000 tokens but 2 at 151,936, where 8 would take trl 15 GB: 8 times all its logits in float32,
 as at 32,000. Fewer contenders run there, which bound the others: a live reference costs us a quarter, and trl with its
 reference precomputed lies between trl as it comes and the lean one. One step of each is timed there, two at 32,000, so
-that all takes about ten minutes of one core, in 4 GB. With one thread each, nobody waits for a core that others use.
+that all takes about ten minutes of one core, in 4 GB.
 """
 
 import argparse
@@ -256,7 +256,7 @@ def main() -> None:
         "--steps", type=int, help="steps of each run, the first one to warm up (default 3, but 2 beyond 32,000 tokens)"
     )
     parser.add_argument("--rounds", type=int, default=1, help="runs of each kind, in turns (default 1)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each process (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each process (default 2)")
     parser.add_argument(
         "--kinds",
         nargs="+",

@@ -8,13 +8,11 @@ gradient are one pass each over the memory; a loss needs some more for its class
 peer is aimed at for rdro. The answers checked are losses and gradients of rdro, against their formulas with the peer's
 softplus and sigmoid.
 
-torch stands at the target for rdro or misses it (``--libraries torch --repeats 25``: 2.7 to 3.9 times where other work
-shared cores and memory, 2.9 in processor time at best): beside the logarithm 18 elementwise operations read and write
-all numbers, 0.2 ms each of a million while these stay in the cache and several times as much when they do not, against
-some 5 ms for the one fused softplus and its gradient. A choice by class (torch.where) is no way out, nor is the
-gradient of torch.clip, which makes one: with mixed classes each takes as long as a softplus. Values and gradients
-computed together, in place, would need fewer passes, at the price of a second place for the gradient. A loss needs
-about 20 ns an example with its gradient, of a training step.
+torch stands at the target for rdro or misses it (``--libraries torch --repeats 25``): beside the logarithm 18
+elementwise operations read and write all numbers, against the one fused softplus and its gradient. A choice by class
+(torch.where) is no way out, nor is the gradient of torch.clip, which makes one: with mixed classes each takes as long
+as a softplus. Values and gradients computed together, in place, would need fewer passes, at the price of a second place
+for the gradient.
 """
 
 import argparse

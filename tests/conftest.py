@@ -15,7 +15,7 @@ hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, dera
 hypothesis.settings.register_profile("thorough", max_examples=100_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
-# Tests run on all cores already (pytest-xdist): threads of a test would wait for each other, at ten times the CPU.
+# Tests run on all cores already (pytest-xdist): threads of a test would wait for each other, at several times the CPU.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the suite in the background has Ctrl-C ignored, by us and by every process that we start; some

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from sim.commands.layout import duration
@@ -145,7 +146,7 @@ def _saved(results: Results, task: Task, method: MethodConfig) -> tuple[dict[str
     if part is None:
         return None, None
     runs = {run["method"]: run for run in runs_of(part)}
-    return runs[method.label], metrics_of(part).to_pandas().query("method == @method.label")
+    return runs[method.label], metrics_of(part).filter(pc.field("method") == method.label).to_pandas()
 
 
 def _reproduced(
