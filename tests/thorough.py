@@ -55,7 +55,9 @@ def collect(root: Path, paths: list[str]) -> list[str]:
     command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-m", "hypothesis", *paths]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"pytest must collect property tests, got status {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise SystemExit(
+            f"pytest must collect property tests, got status {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
     return sorted({line.split("[")[0] for line in done.stdout.splitlines() if re.match(r"tests/\S+\.py::", line)})
 
 
