@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from theory.bregman import Generator, Power
 from theory.checks import FloatArray
-from theory.loss_derivatives import LossDerivatives, loss_derivatives
 
 __all__ = [
     *("Branch", "Cells", "RelativeKullbackLeibler", "RelativeLogistic"),
@@ -174,26 +173,39 @@ class Numeric:
         return np.full_like(cells.preferred, np.inf)
 
     def phi(self, cells: Cells, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return phi and its derivative in r."""
-        preferred = self._derivatives(cells, ratio, preferred=True)
-        nonpreferred = self._derivatives(cells, ratio, preferred=False)
-        first = cells.preferred * preferred.first + cells.nonpreferred * nonpreferred.first
-        second = cells.preferred * preferred.second + cells.nonpreferred * nonpreferred.second
+        """Return phi and its derivative in r, from the first two derivatives of the risk in log r."""
+        if self.method == "rdro":
+            first, second = self._risk_slopes(np.log(ratio), denominators("rdro", cells) * ratio, cells.preferred)
+        else:
+            stretch = 1.0 / (1.0 - cells.alpha * ratio)  # d log g / d log r
+            direct = (1.0 - cells.alpha) * ratio * stretch
+            slope, curvature = self._risk_slopes(np.log(direct), cells.nonpreferred * direct, cells.preferred)
+            first = slope * stretch
+            second = curvature * stretch * stretch + first * (stretch - 1.0)
         return first / ratio, (second - first) / ratio / ratio
+
+    def _risk_slopes(
+        self, log_ratio: FloatArray, denominator: FloatArray, numerator: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the derivatives of ``a c(u) - b f'(e^u)`` in u, where ``denominator`` is ``a e^u``."""
+        weight, excess = self.generator.weight(log_ratio), denominator - numerator
+        return weight * excess, self.generator.weight_slope(log_ratio) * excess + weight * denominator
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the ratios with the given phi, and their derivatives in phi; ends of the range where none has it."""
         seen = (cells.preferred > 0) | (cells.nonpreferred > 0)
-        low, high = (np.log(end) for end in self._bracket(cells, phi))
+        bottom, top = self._bracket(cells, phi)
+        low, high = np.log(bottom), np.log(top)
         start = np.log(np.maximum(pointwise_minimisers(self.method, cells), _TINY))
         u = np.where((start > low) & (start < high), start, 0.5 * (low + high))
         moved = high - low
         for _ in range(_INVERSION_STEPS):
-            value, slope = self.phi(cells, np.exp(u))
+            ratio = np.minimum(np.exp(u), top)  # the exponential of a logarithm may lie beyond the end of the range
+            value, slope = self.phi(cells, ratio)
             above = value > phi
             high, low = np.where(above, u, high), np.where(above, low, u)
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                newton = u - (value - phi) / (slope * np.exp(u))
+                newton = u - (value - phi) / (slope * ratio)
             # Newton in log r, as long as it stays inside and at least halves its last move; else the bracket is halved.
             fast = (newton >= low) & (newton <= high) & (np.abs(newton - u) <= 0.5 * moved)
             following = np.where(fast, newton, 0.5 * (low + high))
@@ -201,7 +213,7 @@ class Numeric:
             u = np.where(seen, following, u)
             if np.all((moved <= _STEP) | ~seen):
                 break
-        return self._polished(cells, phi, np.exp(u), seen)
+        return self._polished(cells, phi, np.minimum(np.exp(u), top), seen)
 
     def _polished(
         self, cells: Cells, phi: FloatArray, ratio: FloatArray, seen: NDArray[np.bool_]
@@ -233,17 +245,12 @@ class Numeric:
             high = np.where(short, 2.0 * high, high)
         return tiny, high
 
-    def _derivatives(self, cells: Cells, ratio: FloatArray, *, preferred: bool) -> LossDerivatives:
-        """Return the loss derivatives in u = log r of one class at every cell."""
-        flags = np.full(ratio.shape, preferred)
-        return loss_derivatives(self.method, np.log(ratio), flags, cells.alpha, self.generator)
-
 
 class DirectLogistic(Numeric):
     """``(A r - B) / (r (1 - t r) (1 + (1 - 2 t) r)) = phi``: a cubic in r, inverted numerically."""
 
     def phi(self, cells: Cells, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return phi and its derivative as rational functions, many times faster than through the losses."""
+        """Return phi and its derivative as rational functions, without logarithms and exponentials."""
         a, b, t = denominators("ddro", cells), cells.preferred, cells.alpha
         rest, tilt = 1.0 - t * ratio, 1.0 + (1.0 - 2.0 * t) * ratio
         value = (a * ratio - b) / (ratio * rest * tilt)
