@@ -39,6 +39,41 @@ def _vectors(cell, size):
     return st.tuples(*[cell] * size)
 
 
+def _levels(*shape):
+    """Arrays of multiples of 1/127 in [-1, 1]: drawn at once as bytes, for the price of a single float.
+
+    They shrink towards 0, and now and then an end is reached or two cells agree.
+    """
+
+    def levels(drawn):
+        return np.maximum(np.frombuffer(drawn, dtype=np.int8), -127).reshape(shape) / 127.0
+
+    size = int(np.prod(shape))
+    return st.binary(min_size=size, max_size=size).map(levels)
+
+
+def _counts(largest, *shape):
+    """Arrays of integers in [0, largest] (at most 255), drawn at once as bytes."""
+
+    def counts(drawn):
+        return np.frombuffer(drawn, dtype=np.uint8).astype(np.int64).reshape(shape) % (largest + 1)
+
+    size = int(np.prod(shape))
+    return st.binary(min_size=size, max_size=size).map(counts)
+
+
+def _laws(prompts, responses, spread, empty):
+    """Tables (prompts, responses) whose rows are `laws`."""
+
+    def table(levels, *kept):
+        weights = np.exp(spread * levels)
+        for row, bits in enumerate(kept):
+            weights[row, (bits >> np.arange(responses)) & 1 == 0] = 0.0
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    return _made(table, _levels(prompts, responses), *[st.integers(1, 2**responses - 1)] * (prompts * empty))
+
+
 def densities(size: int = 4):
     """Arrays (size,) of finite densities that are not negative: zeros, subnormals and numbers up to 1e300."""
     return _made(np.array, _vectors(st.one_of(st.sampled_from(HARD_DENSITIES), st.floats(0.0, 1e300)), size))
@@ -59,14 +94,7 @@ def laws(responses: int = 4, spread: float = 4.0, *, empty: bool = False):
     With `empty`, some entries may be exactly 0, but never all of them.
     """
 
-    def law(logits, kept=None, one=None):
-        weights = np.exp(logits)
-        if empty:
-            weights[[not (keep or cell == one) for cell, keep in enumerate(kept)]] = 0.0
-        return weights / weights.sum()
-
-    logits = _vectors(st.floats(-spread, spread), responses)
-    return _made(law, logits, *[_vectors(st.booleans(), responses), st.integers(0, responses - 1)] * empty)
+    return _laws(1, responses, spread, empty).map(lambda table: table[0])
 
 
 def problems(
@@ -87,8 +115,8 @@ def problems(
     def problem(preferred, nonpreferred, reference, law, alpha):
         return FiniteProblem(preferred, nonpreferred, reference, law, alpha=alpha)
 
-    table = _vectors(laws(responses, spread, empty=empty), prompts)
-    reference = _vectors(laws(responses, spread), prompts) if foreign_reference else st.none()
+    table = _laws(prompts, responses, spread, empty)
+    reference = _laws(prompts, responses, spread, False) if foreign_reference else st.none()
     return _made(problem, table, table, reference, laws(prompts, 1.0), alphas(0.05, 0.95) if alpha is None else alpha)
 
 
@@ -104,13 +132,12 @@ class Sample:
 def samples(responses: int = 4, largest: int = 30):
     """Single-prompt problems under assumption M with counts (responses,) in their support; no class is empty."""
 
-    def sample(problem, preferred, nonpreferred, *ones):
-        counts = np.array([preferred, nonpreferred])
+    def sample(problem, counts, *ones):
         counts[[0, 1], ones] += 1
         return Sample(problem, *counts)
 
-    counts, one = _vectors(st.integers(0, largest), responses), st.integers(0, responses - 1)
-    return _made(sample, problems(responses=responses), counts, counts, one, one)
+    one = st.integers(0, responses - 1)
+    return _made(sample, problems(responses=responses), _counts(largest, 2, responses), one, one)
 
 
 def log_ratios(limit: float = 30.0, size: int = 6):
@@ -124,11 +151,11 @@ def preference_matrices(responses: int = 4):
 
     def matrix(upper):
         full = np.full((responses, responses), 0.5)
-        full[rows, columns] = upper
+        full[rows, columns] = upper / 255.0
         full[columns, rows] = 1.0 - full[rows, columns]
         return full
 
-    return _made(matrix, _vectors(st.floats(0.0, 1.0), len(rows)))
+    return _made(matrix, _counts(255, len(rows)))
 
 
 def assert_within_eps(actual, expected, *, multiple: float, size=None, eps: float = EPS) -> None:
