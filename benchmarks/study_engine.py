@@ -5,8 +5,8 @@ timed. Results are compared between contenders.
 
 1. A study at the quick profile with one worker against its tasks alone: the same data drawn and the same methods
    fitted in a bare loop, nothing checked, saved or summarised.
-2. Two workers against one, on a study with more replicates than quick has, and at the quick size. Starting the workers
-   counts, as do the check before and the tables after, which one process makes.
+2. Two workers against one, on a study at the quick size, and with twenty and a hundred times its replicates. Starting the
+   workers counts, as do the check before and the tables after, which one process makes.
 3. Tasks that do nothing (each draws one number) through `sim.engine.runner.run_study`, tables included, against as many
    calls that `joblib.Memory` caches, from both of which the time of the bare loop is taken; and both again, when all is
    found saved. Of ours each task is one file, known by its checksum and therefore not flushed, and read again for the
@@ -45,7 +45,7 @@ from support.child import machine, peak_mebibytes, report, run_child
 from support.published import measurement, save
 
 STUDIES = ("class_weighting", "wrong_alpha", "annotators", "label_noise")
-SCALED = "class_weighting"
+SCALED, SCALED_REPLICATES = "class_weighting", (10_000, 50_000)
 OVERHEAD_TARGET, SCALING_TARGET, TASK_TARGET = 1.0 / 1.2, 1.8, 0.001
 
 
@@ -236,7 +236,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", nargs="+", default=STUDIES, help=f"studies (default: {' '.join(STUDIES)})")
     parser.add_argument("--replicates", type=int, default=0, help="replicates of a cell (default: those of quick)")
-    parser.add_argument("--scaled", type=int, default=10_000, help="replicates for two workers (default: 10000)")
+    parser.add_argument(
+        "--scaled", type=int, nargs="+", default=SCALED_REPLICATES, help="replicates for two workers (10000 50000)"
+    )
     parser.add_argument("--tasks", type=int, default=2000, help="tasks that do nothing (default: 2000)")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions (default: 5; of long runs 3 at most)")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the JSON result")
@@ -254,11 +256,11 @@ def main() -> None:
         pair = ("1", "relratio, study"), ("alone", "its tasks alone")
         rows += compared(runs, *pair, f"time of {name}, quick", OVERHEAD_TARGET)
         facts[name] = [run["recorded_seconds"] for run in runs["1"]]
-    for replicates in (arguments.replicates, arguments.scaled):
+    for replicates in (arguments.replicates, *arguments.scaled):
         runs = take_turns(SCALED, ("2", "1"), replicates, few)
         pair = ("2", "relratio, 2 workers"), ("1", "relratio, 1 worker")
         found = compared(runs, *pair, f"time of {SCALED}", SCALING_TARGET)
-        if replicates != arguments.scaled:
+        if replicates == arguments.replicates:
             del found[1]["target"]  # at the quick size most is what does not scale
         rows += found
     runs = take_turns("trivial", ("1", "alone", "memory"), arguments.tasks, few)

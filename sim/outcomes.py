@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from theory.checks import FloatArray
+
+if TYPE_CHECKING:
+    import pandas as pd  # which the workers of a study do not need, and which would take them half a second to import
 
 __all__ = ["ROWS", "Outcome"]
 
@@ -56,19 +59,21 @@ class Outcome:
     def rows(self) -> pa.Table:
         """Return the metrics as a long table with the columns of `ROWS`; missing values are null."""
         metrics, replicates = len(self.metrics), len(self.status)
-        codes, statuses = pd.factorize(np.concatenate([self.status_of(name) for name in self.metrics]))
+        statuses, codes = np.unique(
+            np.concatenate([self.status_of(name) for name in self.metrics]), return_inverse=True
+        )
         exact = np.array([self.exact.get(name, np.nan) for name in self.metrics])
         columns = [
             pa.repeat(self.label, metrics * replicates),
             pa.array(np.tile(np.arange(replicates), metrics)),
-            _strings(codes, statuses),
+            _strings(codes, statuses.tolist()),
             _strings(np.repeat(np.arange(metrics), replicates), [*self.metrics]),
             pa.array(np.concatenate([*self.metrics.values()]), pa.float64(), from_pandas=True),
             pa.array(np.repeat(exact, replicates), from_pandas=True),
         ]
         return pa.Table.from_arrays(columns, schema=ROWS)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """Return the metrics as a long table: method, replicate, status, metric, value, exact."""
         return self.rows().to_pandas()
 
@@ -79,4 +84,4 @@ class Outcome:
 
 def _strings(codes: NDArray[np.integer], values: Sequence[str]) -> pa.StringArray:
     """Return the values that codes stand for; a string a row would take longer than many a fit."""
-    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(values, pa.string())).cast(pa.string())
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(values, pa.string())).dictionary_decode()

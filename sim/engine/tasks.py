@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_COMPRESSED_ROWS = 1000  # from here on a part is compressed: below, that takes longer than all else of writing it
 _RUNS = b"relratio.runs"  # where a part's metadata keep what became of each method
 
 
@@ -227,7 +228,8 @@ def _part(found: list[pa.Table], runs: list[dict[str, Any]]) -> bytes:
     """Return metrics and runs as the bytes of an Arrow file: to Parquet a few rows are as dear as many."""
     metrics = pa.concat_tables(found or [ROWS.empty_table()]).combine_chunks()
     schema, sink = ROWS.with_metadata({_RUNS: json.dumps(runs)}), pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+    compression = "zstd" if len(metrics) >= _COMPRESSED_ROWS else None
+    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as file:
         file.write_table(metrics)
     return bytes(sink.getvalue())
 

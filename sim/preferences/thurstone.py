@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
 from sim.preferences.arguments import (
@@ -177,6 +176,8 @@ def _scale_to_signal(z: FloatArray, signal: float) -> FloatArray:
     phi(0) = .3989 the normal density: its slope phi/(Phi (1 - Phi)) is smallest at 0. So a lies between 0 and
     signal / 1.5957.
     """
+    from scipy.optimize import brentq  # not above: no other world needs it, and its import takes half a second
+
     pairs = z.shape[1] * (z.shape[1] - 1)
 
     def excess(scale: float, matrix: FloatArray) -> float:
