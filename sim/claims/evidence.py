@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc, ndtr, ndtri
 
 from sim.claims.claim import Claim
 from sim.statistics.accumulate import clopper_pearson
@@ -168,7 +167,7 @@ def failures(claim: Claim, curve: pd.DataFrame, _: pd.DataFrame, __: Bootstrap) 
         share, trials = row["share_failed"], int(row["replicates"])
     count = round(share * trials)
     low, high = clopper_pearson(count, trials, 0.9)
-    below, above = float(binom.cdf(count, trials, threshold)), float(binom.sf(count - 1, trials, threshold))
+    below, above = float(bdtr(count, trials, threshold)), float(bdtrc(count - 1, trials, threshold))
     p, opposite = (above, below) if least else (below, above)
     return Evidence(share, low, high, threshold, p, opposite, **sizes, note=f"{count} of {trials} replicates")
 

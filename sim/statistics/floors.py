@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from scipy.special import chdtrc, ndtr, ndtri
 
 from theory.checks import FloatArray, check_positive
@@ -143,6 +142,7 @@ def _least_squares(design: FloatArray, values: FloatArray, errors: FloatArray) -
 
 def _best_exponent(n: FloatArray, values: FloatArray, errors: FloatArray, first: int) -> float:
     """Return the exponent of the smallest chi-square, with a floor (first column 0) or without (1)."""
+    from scipy.optimize import minimize_scalar  # not above: most commands judge no floors, and its import takes long
 
     def chi_square(exponent: float) -> float:
         return _least_squares(_design(n, exponent)[:, first:], values, errors)[1]
