@@ -8,17 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
 
 from figures.style import LEAST_LETTERS
 from figures.venues import Venue
 
 __all__ = ["fit_to_page", "plotted_points"]
 
-_POINTS = 72.0
 _WORDS = re.compile(r"(?:\$[^$]*\$|\S)+")  # formulas have spaces of their own
 _SIDE = 0.05  # of the width of a figure, that a note leaves free on both sides together
 _ABOVE = "outside upper center"  # where all legends of whole figures are
@@ -43,18 +40,19 @@ def fit_to_page(figure: Figure, venue: Venue) -> None:
         _scale(figure, venue.scale)
     if figure.get_supxlabel():
         note = figure.supxlabel(figure.get_supxlabel(), fontsize=LEAST_LETTERS * venue.scale)
-        note.set_text(_wrapped(note.get_text(), note, (1.0 - _SIDE) * figure.get_figwidth() * _POINTS))
+        _wrap(note, (1.0 - _SIDE) * figure.bbox.width)
     for legend in filter(None, (ax.get_legend() for ax in figure.axes)):
         legend.set_in_layout(False)  # a wide one would narrow the axes that it is to fit into
-    figure.draw_without_rendering()
+    layout = figure.get_layout_engine()
+    layout.execute(figure)
     changed = [_narrow(figure, legend, figure.bbox.width, _ABOVE) for legend in list(figure.legends)]
     changed += [_fit_axes(ax) for ax in figure.axes]
     if any(changed):
-        figure.draw_without_rendering()
+        layout.execute(figure)
     cleared = [_clear(ax) for ax in figure.axes]
     if any(cleared):
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # every format shows the same layout
+        layout.execute(figure)
+    figure.set_layout_engine(None)  # every format shows the same layout; "none" would have each draw it twice
 
 
 def plotted_points(ax: Axes) -> np.ndarray:
@@ -104,7 +102,7 @@ def _fit_axes(ax: Axes) -> bool:
         text = ax.get_title(place)
         if text:
             title = ax.set_title(text, loc=place)
-            title.set_text(_wrapped(text, title, ax.bbox.width / ax.figure.dpi * _POINTS))
+            _wrap(title, ax.bbox.width)
             changed |= title.get_text() != text
     return changed
 
@@ -121,11 +119,10 @@ def _narrow(owner: Axes | Figure, legend: Legend, width: float, place: str | int
         legend.set_in_layout(owner is legend.figure)
         if legend.get_window_extent().width <= width:
             return True
-    beyond = (legend.get_window_extent().width - width) * _POINTS / legend.figure.dpi
-    texts = [*legend.get_texts(), legend.get_title()]
-    room = max(_width(text.get_text(), text.get_fontproperties()) for text in texts) - beyond
+    texts = [text for text in (*legend.get_texts(), legend.get_title()) if text.get_text()]
+    room = max(text.get_window_extent().width for text in texts) - (legend.get_window_extent().width - width)
     for text in texts:
-        text.set_text(_wrapped(text.get_text(), text, room))
+        _wrap(text, room)
     return True
 
 
@@ -142,27 +139,29 @@ def _clear(ax: Axes) -> bool:
     return legend is not None
 
 
-def _wrapped(text: str, artist: Text, width: float) -> str:
-    """Return text whose lines are broken between words where they are wider than some points."""
-    return "\n".join(_broken(line, artist.get_fontproperties(), width) for line in text.split("\n"))
+def _wrap(artist: Text, width: float) -> None:
+    """Break lines of a text between words where they are wider than some pixels."""
+    lines = artist.get_text().split("\n")
+    artist.set_text("\n".join(_broken(line, artist, width) for line in lines))
 
 
-def _broken(line: str, font: FontProperties, width: float) -> str:
+def _broken(line: str, artist: Text, width: float) -> str:
     """Break one line that is too wide into lines of about one width."""
-    whole = _width(line, font)
+    whole = _width(line, artist)
     if whole <= width:
         return line
     least = whole / math.ceil(whole / width)
     lines: list[str] = []
     for word in _WORDS.findall(line):
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and _width(lines[-1], font) < least and _width(longer, font) <= width:
+        if lines and _width(lines[-1], artist) < least and _width(longer, artist) <= width:
             lines[-1] = longer
         else:
             lines.append(word)
     return "\n".join(lines)
 
 
-def _width(line: str, font: FontProperties) -> float:
-    """Return the width of a line in points."""
-    return TextPath((0.0, 0.0), line, size=font.get_size_in_points(), prop=font).get_extents().width if line else 0.0
+def _width(line: str, artist: Text) -> float:
+    """Return the width of a line in pixels; it becomes the text of the artist."""
+    artist.set_text(line)
+    return artist.get_window_extent().width
