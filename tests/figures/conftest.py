@@ -72,12 +72,14 @@ def other_results(once):
 
 @pytest.fixture(scope="session")
 def drawn(results):
-    """Return a function that gives a figure as it is printed by default; tests do not change it."""
+    """Return a function that gives a figure as it is printed by default, its ticks in place; tests do not change it."""
 
     @cache
     def draw(name):
         module = load_figure(name)
-        return draw_figure(module, read_tables(results, module.TABLES))
+        drawing = draw_figure(module, read_tables(results, module.TABLES))
+        drawing.figure.draw_without_rendering()
+        return drawing
 
     return draw
 

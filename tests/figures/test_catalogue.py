@@ -95,7 +95,6 @@ def test_manifest_names_what_was_read_and_written(name, results, output):
 def test_figure_fits_a_column_and_its_text_is_legible(name, drawn):
     figure = drawn(name).figure
     assert figure.get_figwidth() in (SINGLE_COLUMN, DOUBLE_COLUMN)
-    figure.draw_without_rendering()
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     assert min(text.get_fontsize() for text in shown) >= 7
     for ax in figure.axes:
@@ -128,7 +127,6 @@ def points_of(ax):
 @each_figure
 def test_no_legend_covers_a_plotted_point(name, drawn):
     figure = drawn(name).figure
-    figure.draw_without_rendering()
     legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()] + figure.legends
     assert legends
     boxes = [legend.get_window_extent() for legend in legends]
