@@ -6,7 +6,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection, QuadMesh
+from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
@@ -70,8 +70,8 @@ def plotted_points(ax: Axes) -> np.ndarray:
     """
     inside = [line for line in ax.get_lines() if line.get_transform() == ax.transData]
     points = [(line, line.get_xydata()) for line in inside]
-    points += [(mesh, mesh.get_coordinates()) for mesh in ax.findobj(QuadMesh)]
-    bars = [bar for bar in ax.findobj(Collection) if hasattr(bar, "get_segments")]
+    points += [(mesh, mesh.get_coordinates()) for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+    bars = [bar for bar in ax.collections if isinstance(bar, LineCollection)]
     points += [(bar, segment) for bar in bars for segment in bar.get_segments()]
     every = np.concatenate(
         [np.empty((0, 2)), *(artist.get_transform().transform(np.reshape(data, (-1, 2))) for artist, data in points)]

@@ -15,6 +15,7 @@ LAWS = {"p_preferred": [0.5, 0.3, 0.2], "p_nonpreferred": [0.1, 0.3, 0.6]}
 
 def write_tables(folder, *, factor=1.0):
     """Write all tables that figures read; another `factor` makes other errors and ratios."""
+    exact = _efficiencies(factor)
     tables = {
         "ratio_shapes/table": ratio_shapes(alphas=ALPHAS, decades=(-3.0, 6.0 * factor)),
         "loss_shapes/table": loss_shapes(alphas=(0.2, 0.5, 0.8), log_ratios=(-4.0 * factor, 4.0)),
@@ -22,8 +23,8 @@ def write_tables(folder, *, factor=1.0):
         "class_weighting/summary": _class_weighting(factor),
         "dynamics/summary": _dynamics(factor),
         "overlap/summary": _overlap(factor),
-        "efficiencies/table": _efficiencies(factor),
-        "constants/summary": _constants(factor),
+        "efficiencies/table": exact,
+        "constants/summary": _constants(exact),
     }
     save_tables(folder, tables)
     simulation_tables.write(folder, factor)
@@ -89,8 +90,7 @@ def _efficiencies(factor):
     return table.assign(efficiency=1.0 - factor * (1.0 - table["efficiency"]))
 
 
-def _constants(factor):
-    table = _efficiencies(factor)
+def _constants(table):
     names = table["method"] + np.where(table["generator"] == "none", "", " " + table["generator"])
     keys = zip(table["alpha"], names, table["asymptotic_kl"], strict=True)
     rows = [

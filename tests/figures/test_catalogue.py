@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import Collection, QuadMesh
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -102,11 +102,16 @@ def test_figure_fits_a_column_and_its_text_is_legible(name, drawn):
         assert ax.get_subplotspec().is_first_col() is False or ax.get_ylabel()
 
 
+def meshes_of(ax):
+    """Return the maps that axes show."""
+    return [mesh for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+
+
 def plotted(ax):
     """Return the points that axes show, in the numbers of the data, with transforms; lines that span them are not."""
     lines = [(line.get_xydata(), line.get_transform()) for line in ax.get_lines()]
-    meshes = [(mesh.get_coordinates().reshape(-1, 2), mesh.get_transform()) for mesh in ax.findobj(QuadMesh)]
-    bars = [bar for bar in ax.findobj(Collection) if hasattr(bar, "get_segments")]
+    meshes = [(mesh.get_coordinates().reshape(-1, 2), mesh.get_transform()) for mesh in meshes_of(ax)]
+    bars = [bar for bar in ax.collections if hasattr(bar, "get_segments")]
     ends = [(np.concatenate(bar.get_segments()), bar.get_transform()) for bar in bars]
     return [*((xy, transform) for xy, transform in lines if transform == ax.transData), *meshes, *ends]
 
@@ -114,7 +119,7 @@ def plotted(ax):
 def numbers_of(drawing):
     """Return the numbers behind a picture: points, and values of maps."""
     points = [xy for ax in drawing.figure.axes for xy, _ in plotted(ax)]
-    return points + [mesh.get_array() for mesh in drawing.figure.findobj(QuadMesh)]
+    return points + [mesh.get_array() for ax in drawing.figure.axes for mesh in meshes_of(ax)]
 
 
 def points_of(ax):
