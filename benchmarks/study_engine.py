@@ -5,8 +5,8 @@ timed. Results are compared between contenders.
 
 1. A study at the quick profile with one worker against its tasks alone: the same data drawn and the same methods
    fitted in a bare loop, nothing checked, saved or summarised.
-2. Two workers against one, on a study at the quick size, and with twenty and a hundred times its replicates. Starting the
-   workers counts, as do the check before and the tables after, which one process makes.
+2. Two workers against one, on a study at the quick size, and with twenty and a hundred times its replicates. Starting
+   the workers counts, as do the check before and the tables after, which one process makes.
 3. Tasks that do nothing (each draws one number) through `sim.engine.runner.run_study`, tables included, against as many
    calls that `joblib.Memory` caches, from both of which the time of the bare loop is taken; and both again, when all is
    found saved. Of ours each task is one file, known by its checksum and therefore not flushed, and read again for the
