@@ -11,10 +11,10 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help figures paper readme test coverage test-slow thorough soak test-min lint audit bench notebooks docs clean
+.PHONY: help figures paper readme test coverage test-slow test-kernels thorough soak test-min lint audit bench notebooks docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 figures: $(VENV)/.installed-studies ## all studies, then figures, claims and the report, at the quick profile (minutes)
 	$(BIN)/python -m figures.reproduce --profile quick
@@ -26,7 +26,7 @@ readme: figures ## copy the gallery and the verdicts of the quick profile into R
 	$(BIN)/python -m figures.readme
 
 # Tests of a file share what they build; the many processes that they start share compiled sources.
-test test-min coverage: export PYTHONDONTWRITEBYTECODE :=
+test test-kernels test-min coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: lint ## lint, then every test but the slow ones
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -36,6 +36,13 @@ coverage: $(VENV)/.installed-dev ## the same tests with coverage, which take abo
 
 test-slow: $(VENV)/.installed-dev ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
+
+test-kernels: export OPENBLAS_CORETYPE := Prescott
+test-kernels: export MKL_ENABLE_INSTRUCTIONS := SSE4_2
+test-kernels: export ATEN_CPU_CAPABILITY := default
+test-kernels: export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
+test-kernels: $(VENV)/.installed-dev ## the tests with other arithmetic: what OpenBLAS, MKL, torch and NumPy do on CPUs without AVX
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 thorough: $(VENV)/.installed-dev ## 100,000 examples of every property not yet in tests/thorough.csv (hours; stop and go on as you like)
 	$(BIN)/python -m tests.thorough
