@@ -35,6 +35,11 @@ _PANELS = (
     ("lm_head", "time a pass", "width"),
     ("lm_head", "peak memory", "vocabulary"),
 )
+_TRAINERS = {
+    "relratio, frozen": "frozen runs its reference model at every step",
+    "relratio, full": "full keeps all logits",
+    "trl, lean": "lean is trl in float32 with nothing that RDRO does not need",
+}
 _TITLES = {
     "sample_size": "drawing and fitting a replicate",
     "tabular_fit": "exact fit of tabular RDRO",
@@ -181,12 +186,12 @@ def _note(rows: pd.DataFrame) -> str:
     """Return how to read the figure, and what it was measured on."""
     threads = sorted(rows["threads"].unique())
     counts = rows["repetitions"]
+    trainers = [text for name, text in _TRAINERS.items() if (rows["contender"] == name).any()]
     return (
         f"points: medians of {counts.min()} to {counts.max()} repetitions, bars: the least and the largest; blue: "
         "relratio, others: peers;\nprocessor: "
         f"{', '.join(dict.fromkeys(rows['processor']))}; threads: {' or '.join(f'{count:g}' for count in threads)}; "
-        "versions and loads are in the CSV.\nTrainers: frozen runs its reference model at every step, full keeps all "
-        "logits, lean is trl in float32 with nothing that RDRO does not need"
+        f"versions and loads are in the CSV.\nTrainers: {', '.join(trainers)}"
     )
 
 
