@@ -7,18 +7,16 @@ Log-probabilities and gradients are checked to agree. Widths are those of the ti
 they vary at the largest vocabulary, vocabularies at the smallest width, and lengths at the smallest of both.
 
 At large widths products with the head take nearly all of the time, and whatever rebuilds the logits needs four of them
-where all logits need three: 4/3 of the time, less what all logits lose by passes over memory that no cache holds. With
-tiles of 16 MiB, which the cache holds, passes over a tile cost a quarter of those over 256 MiB (.1 and .4 ns a number)
-and products run at 75 GFLOP/s of a core rather than 58: at width 896, vocabulary 16,384 and 1,024 tokens, on one
-thread, the CPU time is .94 to 1.07 of that of all logits, where tiles of 256 MiB took 1.5.
+where all logits need three: 4/3 of the time, less what all logits lose by passes over memory that no cache holds, where
+ours are over tiles of 16 MiB, which it does hold.
 
 The fourth product cannot be saved by taking gradients in the forward pass, as fused heads do whose loss is a mean over
 tokens: here a token counts by the slope of the loss at its sequence's whole log-ratio, which is known once all tiles
 have been seen. The gradient of the hidden states could be taken before, but for that factor; that of the head sums over
 sequences and needs every tile again.
 
-At width 896 and 151,936 tokens the gradient of the head takes 519 MiB, whoever computes it. Of our 563 MiB it leaves
-44, of the 1,800 of all logits 1,281: 29 times ours, where whole peaks differ by 3.2 times.
+At width 896 and 151,936 tokens the gradient of the head takes 519 MiB, whoever computes it. Of our 572 MiB it leaves
+53, of the 1,803 of all logits 1,284: 24 times ours, where whole peaks differ by 3.2 times.
 """
 
 import argparse

@@ -9,10 +9,10 @@ does not need. What is precomputed is computed before the first step, and the fi
 CPU seconds are given too: they suffer less from others on the machine. Losses are compared on short rows, where sums
 in float32 carry six digits.
 
-A step has 8 rows at 32,000 tokens but 2 at 151,936, where 8 would take trl 15 GB: 8 times all its logits in float32,
-as at 32,000. Fewer contenders run there, which bound the others: a live reference costs us a quarter, and trl with its
-reference precomputed lies between trl as it comes and the lean one. One step of each is timed there, two at 32,000, so
-that all takes about ten minutes of one core, in 4 GB.
+A step has 8 rows at 32,000 tokens but 2 at 151,936, where 8 would take trl 15 GB: 8 times all its logits in float32, as
+at 32,000. Fewer contenders run there, which bound the others: a live reference costs us a fifth to two fifths, and trl
+with its reference precomputed lies between trl as it comes and the lean one. One step of each is timed there, two at
+32,000, so that all takes about ten minutes, in 4 GB.
 """
 
 import argparse

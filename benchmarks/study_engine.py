@@ -17,8 +17,8 @@ studies miss the target. Where it goes tells
 
     python -m cProfile -s cumulative -m sim run class_weighting --profile quick --output FOLDER --jobs 1
 
-to every second of its tasks come .29 of `check_study`, which fits every method to one data set in every world, so that
-no error comes after hours, and .52 of `collect`, of which .19 for verdicts and rates and .16 for statistics.
+to every second of its tasks come .4 of `check_study`, which fits every method to one data set in every world, so that
+no error comes after hours, and .4 of `collect`, of which .15 each for verdicts with rates and for statistics.
 
 Two workers share neither these nor their own start, with which NumPy, SciPy and Arrow are imported twice. In a long
 study it is the tables that one process makes alone:
@@ -33,8 +33,8 @@ A task that does nothing is some hundred calls of Arrow, NumPy and the system, o
 
     cd benchmarks && python -m cProfile -s cumulative study_engine.py --child trivial 1 2000
 
-has, of the time of `run_study`, 34 % for what is the task's own (`draw_data`, `estimate_method`), 7 % for the row of
-its run, 12 % for the bytes of its part, 13 % for its file and 12 % for the tables. Less would take several tasks to a
+has, of the time of `run_study`, 37 % for what is the task's own (`draw_data`, `estimate_method`), 9 % for the row of
+its run, 7 % for the bytes of its part, 17 % for its file and 6 % for the tables. Less would take several tasks to a
 file. Tasks of the shipped studies take tens of milliseconds to seconds.
 """
 

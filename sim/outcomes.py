@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from theory.checks import FloatArray
 
 if TYPE_CHECKING:
-    import pandas as pd  # which the workers of a study do not need, and which would take them half a second to import
+    import pandas as pd  # which the workers of a study do not need, and whose import takes long
 
 __all__ = ["ROWS", "Outcome"]
 

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_COMPRESSED_ROWS = 1000  # from here on a part is compressed: below, that takes longer than all else of writing it
+_COMPRESSED_ROWS = 1000  # from here on a part is compressed: to fewer it adds time, and saves little space
 _RUNS = b"relratio.runs"  # where a part's metadata keep what became of each method
 
 

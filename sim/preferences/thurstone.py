@@ -176,7 +176,7 @@ def _scale_to_signal(z: FloatArray, signal: float) -> FloatArray:
     phi(0) = .3989 the normal density: its slope phi/(Phi (1 - Phi)) is smallest at 0. So a lies between 0 and
     signal / 1.5957.
     """
-    from scipy.optimize import brentq  # not above: no other world needs it, and its import takes half a second
+    from scipy.optimize import brentq  # not above: no other world needs it, and its import takes long
 
     pairs = z.shape[1] * (z.shape[1] - 1)
 
