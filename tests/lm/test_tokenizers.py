@@ -1,6 +1,7 @@
 """Tokenizers without a download give the ids of the real ones, and every text comes back."""
 
 import importlib.util
+import re
 import unicodedata
 
 import pytest
@@ -37,7 +38,8 @@ def test_qwen_ids_are_those_of_tiktoken_and_texts_come_back(qwen, peer, text):
     assert qwen.decode(ids) == unicodedata.normalize("NFC", text)  # the tokenizer composes characters first
 
 
-TEXTS = st.text(max_size=60).map(lambda text: text.replace("<|", "<"))  # no special tokens
+# No special tokens; Hypothesis also draws the strings that it finds in our code.
+TEXTS = st.text(max_size=60).filter(lambda text: not re.search(r"<\||</?tool_call>", text))
 
 
 @given(TEXTS)
