@@ -2,13 +2,15 @@
 
     python -m tests.thorough --jobs 8 --limit 3600
     python -m tests.thorough tests/theory
+    TMPDIR=/dev/shm python -m tests.thorough tests/fuzz
     python -m tests.thorough --report
 
 Each test function has a pytest process of its own, under the Hypothesis profile `thorough` and with one thread; a
 parametrised one divides its examples over its parameters. Those that have never run come first, then the cheapest.
 How each ended is added to tests/thorough.csv at once, so whatever stops a sitting, only functions under way are lost; a
 function that has passed is left out until the code that it tests changes. What each printed last is in
-.hypothesis/thorough/.
+.hypothesis/thorough/. Those that read damaged files write each of them first, and on a disk wait for it most of the
+time: hence a folder in memory above.
 
 Columns: `examples` that Hypothesis drew and that passed, `seconds` of CPU, the `date` (UTC), the checksum of the
 `sources`, and the `outcome`:
