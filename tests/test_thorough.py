@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.thorough import Row, outcome, read
+from tests.thorough import Row, imports, outcome, read
 
 FILES = {
     "pytest.ini": "[pytest]\naddopts = --import-mode=importlib\npythonpath = .\n",
-    "theory/__init__.py": "LIMIT = 1.0\n",
+    "theory/__init__.py": "from theory.limits import LIMIT\nfrom theory.others import OTHER\n",
+    "theory/limits.py": "LIMIT = 1.0\n",
+    "theory/others.py": "OTHER = 1\n",
     "tests/strategies.py": "",
     "tests/conftest.py": "import hypothesis as h\n"
     "h.settings.register_profile('thorough', max_examples=20, deadline=None)\n"
@@ -78,14 +80,43 @@ def test_what_passed_is_not_run_again_until_its_code_changes(toy):
     assert [row[0] for row in rows(toy) if row[2] == "failed"] == ["test_wrong"]
     assert "2 of 3 functions have passed at the present sources: 42 examples" in output
     assert "assert 5 < 5" in (toy / ".hypothesis/thorough/tests.theory.test_toy.py.test_wrong.txt").read_text()
-    (toy / "theory/__init__.py").write_text('"""Limits."""\n\nLIMIT = 1.0  # the largest\n')
+    (toy / "theory/limits.py").write_text('"""Limits."""\n\nLIMIT = 1.0  # the largest\n')
+    (toy / "theory/others.py").write_text("OTHER = 2\n")  # no name of it is imported
     start(toy, TOY).communicate()
     assert [row[0] for row in rows(toy)[3:]] == ["test_wrong"]
-    (toy / "theory/__init__.py").write_text("LIMIT = 2.0\n")
+    (toy / "theory/limits.py").write_text("LIMIT = 2.0\n")
     output, _ = start(toy, TOY, "--report").communicate()
     assert len(rows(toy)) == 4
     assert "not run    tests/theory/test_toy.py::test_few\n" in output
     assert "0 of 3 functions have passed at the present sources: 0 examples" in output
+
+
+@pytest.mark.parametrize(
+    ("statement", "files"),
+    [
+        ("import theory.limits", ["theory/limits.py"]),
+        ("from theory import others", ["theory/others.py"]),
+        ("from theory import OTHER as other", ["theory/others.py"]),
+        ("from theory import LIMIT, OTHER", ["theory/limits.py", "theory/others.py"]),
+        ("def late():\n    from theory.limits import LIMIT", ["theory/limits.py"]),
+        ("import theory", ["theory/__init__.py", "theory/limits.py", "theory/others.py"]),
+        ("from lazy import anything", ["lazy/__init__.py", "lazy/some.py"]),  # whose __init__ does not say from where
+        ("from lazy.some import anything", ["lazy/some.py"]),
+        ("from spaces.deep.module import name", ["spaces/deep/module.py"]),
+        ("import numpy.linalg, csv\nfrom os import path", []),
+    ],
+)
+def test_imports_are_followed_to_the_file_of_a_name(toy, statement, files):
+    for name in ("lazy/__init__.py", "lazy/some.py", "spaces/deep/module.py"):
+        (toy / name).parent.mkdir(parents=True, exist_ok=True)
+        (toy / name).write_text("")
+    (toy / "user.py").write_text(statement)
+    assert sorted(imports(toy, toy / "user.py")) == [toy / name for name in files]
+
+
+def test_a_file_that_computes_names_imports_its_whole_package(toy):
+    (toy / "theory/others.py").write_text("from importlib import import_module\n")
+    assert imports(toy, toy / "theory/others.py") == set((toy / "theory").glob("*.py"))
 
 
 def test_a_function_that_reaches_its_limit_has_not_passed(toy):

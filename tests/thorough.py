@@ -37,8 +37,6 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-PACKAGES = ("theory", "sim", "lm", "figures")  # each may import those before it
-
 
 @dataclass(frozen=True)
 class Row:
@@ -64,29 +62,61 @@ def collect(root: Path, paths: list[str]) -> list[str]:
 
 
 @functools.cache
-def code(path: Path, changed: int) -> str:
+def parsed(path: Path, changed: int) -> ast.Module:
     """Return what a Python file does, changed at some time: neither comments nor docstrings nor line breaks count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return tree
 
 
-def sources(root: Path, function: str) -> str:
-    """Return a checksum of the code that a function tests with.
+def tree_of(path: Path) -> ast.Module:
+    """Return what a Python file does now."""
+    return parsed(path, path.stat().st_mtime_ns)
 
-    That is its own file, the strategies, the modules without tests beside it, and packages: tests/theory tests
-    theory, tests/sim also sim, tests/lm also lm, all others every package.
+
+def home(root: Path, module: str, name: str = "") -> set[Path]:
+    """Return the file of a module, or of a name in it; of a package that does not say where a name is from, all files.
+
+    Modules of others have none.
     """
-    test = root / function.split("::")[0]
-    folder = test.relative_to(root / "tests").parts[0]
-    last = PACKAGES.index(folder) if folder in PACKAGES else len(PACKAGES)
-    beside = [path for path in (root / "tests" / folder).rglob("*.py") if not path.name.startswith("test_")]
-    packages = [path for package in PACKAGES[: last + 1] for path in (root / package).rglob("*.py")]
+    if name and (submodule := home(root, f"{module}.{name}")):
+        return submodule
+    base = root.joinpath(*module.split("."))
+    file, start = base.with_name(f"{base.name}.py"), base / "__init__.py"
+    if file.exists():
+        return {file}
+    for node in tree_of(start).body if start.exists() else ():
+        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
+            return home(root, node.module, name)
+    return set(base.rglob("*.py")) if start.exists() else set()
+
+
+def imports(root: Path, path: Path) -> set[Path]:
+    """Return the files that a file imports from; of one that imports by names it computes, all of its package."""
+    found: set[Path] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found.update(*(home(root, alias.name) for alias in node.names))
+        elif isinstance(node, ast.ImportFrom) and node.module == "importlib":
+            found.update((root / path.relative_to(root).parts[0]).rglob("*.py"))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(*(home(root, node.module, alias.name) for alias in node.names))
+    return found
+
+
+def sources(root: Path, file: str) -> str:
+    """Return a checksum of the code that a file tests with: itself, conftests, and whatever these import."""
+    test = Path(file)
+    known: set[Path] = set()
+    waiting = {root / test, *(root / folder / "conftest.py" for folder in test.parents)}
+    while waiting := {path for path in waiting - known if path.exists()}:
+        known |= waiting
+        waiting = set().union(*(imports(root, path) for path in waiting))
     digest = hashlib.sha256()
-    for path in sorted({test, root / "tests" / "strategies.py", *beside, *packages}):
-        digest.update(f"{path.relative_to(root)}\n{code(path, path.stat().st_mtime_ns)}\n".encode())
+    for path in sorted(known):
+        digest.update(f"{path.relative_to(root)}\n{ast.unparse(tree_of(path))}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -114,10 +144,12 @@ def write(table: Path, row: Row) -> None:
 def present(root: Path, functions: list[str], rows: list[Row]) -> dict[str, Row]:
     """Return what is known about functions at the present sources: that they have passed, or how they ended last."""
     known: dict[str, Row] = {}
-    checksums = {function: sources(root, function) for function in functions}
+    checksums = {file: sources(root, file) for file in {function.split("::")[0] for function in functions}}
     for row in rows:
-        if row.sources == checksums.get(row.function) and (
-            row.function not in known or known[row.function].outcome != "passed"
+        if (
+            row.function in functions
+            and row.sources == checksums[row.function.split("::")[0]]
+            and (row.function not in known or known[row.function].outcome != "passed")
         ):
             known[row.function] = row
     return known
@@ -161,7 +193,7 @@ def run(root: Path, functions: list[str], jobs: int, limit: int) -> None:
                 function = waiting.pop()
                 log = logs / f"{function.replace('/', '.').replace('::', '.')}.txt"
                 process = start(root, function, log, limit)
-                running[process.pid] = function, sources(root, function), log, process
+                running[process.pid] = function, sources(root, function.split("::")[0]), log, process
             pid, status, usage = os.wait4(-1, 0)
             function, checksum, log, process = running.pop(pid)
             process.returncode = os.waitstatus_to_exitcode(status)

@@ -26,9 +26,10 @@ __all__ = [
 ]
 
 _INVERSION_STEPS = 200
-_STEP = 1e-9  # in log r; Newton's next step is its square
+_STEP = 1e-9  # in u; Newton's next step is its square
 _TINY = float(np.finfo(float).tiny)
 _ZERO = 1e-280  # ratios below are zero: no risk can tell
+_FAR = 1e20  # where t g / (1 - t) is this large, r = g / (1 - t + t g) is 1/t to the last digit
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,11 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Numeric:
-    """Branch without a closed form: each response's phi is inverted by Newton steps inside a shrinking bracket."""
+    """Branch without a closed form: each response's phi is inverted by Newton steps inside a shrinking bracket.
+
+    The unknown is u, the logarithm of the ratio that the generator sees: r of rdro, and g of ddro, in which the edge
+    of the domain, r = 1/t, lies at infinity.
+    """
 
     method: str
     generator: Generator
@@ -172,17 +177,15 @@ class Numeric:
         """Return inf."""
         return np.full_like(cells.preferred, np.inf)
 
-    def phi(self, cells: Cells, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return phi and its derivative in r, from the first two derivatives of the risk in log r."""
+    def phi(self, cells: Cells, inner: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return phi at the ratio that the generator sees, and its derivative in u, from those of the risk in u."""
         if self.method == "rdro":
-            first, second = self._risk_slopes(np.log(ratio), denominators("rdro", cells) * ratio, cells.preferred)
-        else:
-            stretch = 1.0 / (1.0 - cells.alpha * ratio)  # d log g / d log r
-            direct = (1.0 - cells.alpha) * ratio * stretch
-            slope, curvature = self._risk_slopes(np.log(direct), cells.nonpreferred * direct, cells.preferred)
-            first = slope * stretch
-            second = curvature * stretch * stretch + first * (stretch - 1.0)
-        return first / ratio, (second - first) / ratio / ratio
+            first, second = self._risk_slopes(np.log(inner), denominators("rdro", cells) * inner, cells.preferred)
+            return first / inner, (second - first) / inner
+        first, second = self._risk_slopes(np.log(inner), cells.nonpreferred * inner, cells.preferred)
+        scale = 1.0 - cells.alpha + cells.alpha * inner  # r = g / scale
+        chain = scale * (scale / inner) / (1.0 - cells.alpha)  # du/dr
+        return first * chain, (second + first * (2.0 * cells.alpha * inner / scale - 1.0)) * chain
 
     def _risk_slopes(
         self, log_ratio: FloatArray, denominator: FloatArray, numerator: FloatArray
@@ -193,65 +196,73 @@ class Numeric:
 
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the ratios with the given phi, and their derivatives in phi; ends of the range where none has it."""
-        seen = (cells.preferred > 0) | (cells.nonpreferred > 0)
-        bottom, top = self._bracket(cells, phi)
-        low, high = np.log(bottom), np.log(top)
-        start = np.log(np.maximum(pointwise_minimisers(self.method, cells), _TINY))
-        u = np.where((start > low) & (start < high), start, 0.5 * (low + high))
+        low, high, u, taken = self._bracket(cells, phi)
         moved = high - low
         for _ in range(_INVERSION_STEPS):
-            ratio = np.minimum(np.exp(u), top)  # the exponential of a logarithm may lie beyond the end of the range
-            value, slope = self.phi(cells, ratio)
+            value, slope = self.phi(cells, np.exp(u))
             above = value > phi
             high, low = np.where(above, u, high), np.where(above, low, u)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                newton = u - (value - phi) / (slope * ratio)
-            # Newton in log r, as long as it stays inside and at least halves its last move; else the bracket is halved.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                newton = u - (value - phi) / slope
+            # Newton as long as it stays inside and at least halves its last move; else the bracket is halved.
             fast = (newton >= low) & (newton <= high) & (np.abs(newton - u) <= 0.5 * moved)
             following = np.where(fast, newton, 0.5 * (low + high))
-            moved = np.abs(following - u)
-            u = np.where(seen, following, u)
-            if np.all((moved <= _STEP) | ~seen):
+            moved = np.where(taken, np.abs(following - u), 0.0)
+            u = np.where(taken, following, u)
+            if (moved <= _STEP).all():
                 break
-        return self._polished(cells, phi, np.minimum(np.exp(u), top), seen)
+        return self._polished(cells, phi, np.exp(u), taken)
 
     def _polished(
-        self, cells: Cells, phi: FloatArray, ratio: FloatArray, seen: NDArray[np.bool_]
+        self, cells: Cells, phi: FloatArray, inner: FloatArray, taken: NDArray[np.bool_]
     ) -> tuple[FloatArray, FloatArray]:
-        """Return ratios after a last Newton step in r itself, whose rounding is relative, and their derivatives."""
-        value, slope = self.phi(cells, ratio)
+        """Return ratios after a last Newton step, of the ratio itself, whose rounding is relative, and derivatives."""
+        value, slope = self.phi(cells, inner)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             step = (value - phi) / slope
-            inner = (slope > 0) & (np.abs(step) <= 1e-6 * ratio)
-            ratio = np.where(inner, ratio - step, ratio)
-            derivative = np.where(seen & inner & (ratio > _ZERO), 1.0 / slope, 0.0)
-        if self.method == "ddro":
-            ratio = np.minimum(ratio, (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha)
-        return np.where(seen & (ratio > _ZERO), ratio, 0.0), np.where(np.isfinite(derivative), derivative, 0.0)
+            taken = taken & (slope > 0) & (np.abs(step) <= 1e-6)
+            inner = np.where(taken, inner * (1.0 - step), inner)
+            ratio, tangent = inner, inner
+            if self.method == "ddro":
+                scale = 1.0 - cells.alpha + cells.alpha * inner
+                ratio = np.minimum(inner / scale, (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha)
+                tangent = ratio * (1.0 - cells.alpha) / scale  # dr/du
+            positive = (ratio > _ZERO) & ((cells.preferred > 0) | (cells.nonpreferred > 0))
+            derivative = np.where(positive & taken, tangent / slope, 0.0)
+        return np.where(positive, ratio, 0.0), np.where(np.isfinite(derivative), derivative, 0.0)
 
-    def _bracket(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return ratios between which phi takes its value, or the ends of the range."""
-        start = pointwise_minimisers(self.method, cells)
-        tiny = np.full_like(phi, 0.1 * _ZERO)
+    def _bracket(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Return between which u phi takes its value, where to start, and whether it is taken at all."""
+        a = cells.nonpreferred if self.method == "ddro" else denominators("rdro", cells)
+        both = (cells.preferred > 0) & (a > 0)
+        least = np.where(both, cells.preferred / np.where(a > 0, a, 1.0), 1.0)  # phi is 0 there
+        bottom, rising = np.full_like(phi, 0.1 * _ZERO), phi > 0
         if self.method == "ddro":
-            end = (1.0 - 4.0 * np.finfo(float).eps) / cells.alpha
-            rising = phi > 0
-            return np.where(rising, np.clip(start, tiny, end), tiny), np.where(rising, end, np.clip(start, tiny, end))
-        high = np.maximum(start, 1.0)
-        for _ in range(1000):
-            short = (self.phi(cells, high)[0] < phi) & (cells.preferred + cells.nonpreferred > 0)
-            if not short.any():
-                break
-            high = np.where(short, 2.0 * high, high)
-        return tiny, high
+            top = _FAR * (1.0 - cells.alpha) / cells.alpha
+        else:
+            top = np.maximum(least, 1.0)
+            for _ in range(1000):
+                short = (self.phi(cells, top)[0] < phi) & (cells.preferred + cells.nonpreferred > 0)
+                if not short.any():
+                    break
+                top = np.where(short, 2.0 * top, top)
+        least = np.clip(least, bottom, top)
+        above, below = rising & both, ~rising & both  # phi is taken above its zero, or below it
+        at_bottom = ~above & (self.phi(cells, bottom)[0] > phi)
+        at_top = ~below & (self.phi(cells, top)[0] < phi)
+        start = np.where(at_bottom, bottom, np.where(at_top, top, least))
+        low, high = np.where(above, least, bottom), np.where(below, least, top)
+        taken = ~(at_bottom | at_top) & (cells.preferred + cells.nonpreferred > 0)
+        return np.log(low), np.log(high), np.log(start), taken
 
 
 class DirectLogistic(Numeric):
     """``(A r - B) / (r (1 - t r) (1 + (1 - 2 t) r)) = phi``: a cubic in r, inverted numerically."""
 
-    def phi(self, cells: Cells, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return phi and its derivative as rational functions, without logarithms and exponentials."""
-        a, b, t = denominators("ddro", cells), cells.preferred, cells.alpha
-        rest, tilt = 1.0 - t * ratio, 1.0 + (1.0 - 2.0 * t) * ratio
-        value = (a * ratio - b) / (ratio * rest * tilt)
-        return value, a / (ratio * rest * tilt) - value * (1.0 / ratio - t / rest + (1.0 - 2.0 * t) / tilt)
+    def phi(self, cells: Cells, inner: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return ``(D - B/g) (1 - t + t g)^2 / ((1 - t) (1 + g))``, which is phi, and its derivative in log g."""
+        t, per_unit = cells.alpha, cells.preferred / inner
+        scale = 1.0 - t + t * inner
+        factor = scale * (scale / (1.0 + inner)) / (1.0 - t)
+        value = (cells.nonpreferred - per_unit) * factor
+        return value, per_unit * factor + value * (2.0 * t * inner / scale - inner / (1.0 + inner))

@@ -94,6 +94,46 @@ def test_every_sample_has_a_policy(method, generator, sample):
     assert (policy >= 0).all() and abs(policy.sum() - 1) <= 8 * EPS
 
 
+@pytest.mark.parametrize(("method", "generator"), ALL)
+def test_extreme_problems_converge(method, generator):
+    # Masses and references of any size and a third of all cells empty: Newton's steps alone may go round for ever.
+    rng = np.random.default_rng(1)
+    preferred, nonpreferred = rng.dirichlet(np.full(4, 0.5), (2, 20_000)) * (rng.random((2, 20_000, 4)) > 0.3)
+    for masses in (preferred, nonpreferred):
+        masses[masses.sum(axis=1) == 0, 0] = 1.0
+        masses /= 2 * masses.sum(axis=1, keepdims=True)
+    reference, alpha = rng.dirichlet(np.ones(4), 20_000), rng.uniform(0.34, 0.66, 20_000)
+    solution = minimise_over_simplex(method, preferred, nonpreferred, reference, alpha, generator)
+    assert solution.converged.all()
+    # Near the peak of a KL response, and where logistic RDRO nearly has two minima, S is steep.
+    steep = {("rdro", "kl"): 1e-9, ("rdro", "logistic"): 1e-11}
+    assert solution.residual.max() <= steep.get((method, generator), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "preferred", "nonpreferred", "reference", "alpha"),
+    [
+        (
+            "ddro",
+            [0.4008321832505131, 0.0991678167494868],
+            [0.4988959146802661, 0.0011040853197339],
+            [0.6253474909651172, 0.3746525090348828],
+            0.64,
+        ),
+        (
+            "mle",
+            [0.0, 0.09100254419221479, 0.2421744237705456, 0.1668230320372396],
+            [0.17700248998209617, 0.0, 0.23113865729662522, 0.09185885272127867],
+            [0.4609475300445068, 0.22911659001120777, 0.049920341576793315, 0.2600155383674921],
+            0.36,
+        ),
+    ],
+)
+def test_newton_steps_that_go_to_and_fro_are_cut_short(method, preferred, nonpreferred, reference, alpha):
+    solution = solve(method, preferred, nonpreferred, reference, alpha)
+    assert solution.residual[0] <= 1e-14 and solution.iterations <= 20
+
+
 def binary_risk(share, preferred, nonpreferred, reference, alpha):
     """Logistic RDRO risk of policies (share, 1 - share), at many shares at once."""
     u = np.log(np.stack([share, 1 - share], axis=-1) / reference)

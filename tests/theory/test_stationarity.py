@@ -74,6 +74,19 @@ def test_branches_invert_phi(method, generator, preferred, nonpreferred, alpha, 
         assert float(slope[0, 0]) == pytest.approx(difference, rel=1e-4, abs=1e-14 * r / h * 10)
 
 
+@given(MASS, alphas(0.34, 0.66), st.floats(0.0, 3.0))
+def test_ddro_reaches_the_edge_of_its_domain(preferred, alpha, level):
+    # Without nonpreferred mass phi = -B / (r (1 + (1 - 2 t) r)), which ends at -B t^2 / (1 - t), where r = 1/t.
+    phi = -level * preferred * alpha**2 / (1 - alpha)
+    branch = branch_for("ddro", get_generator("logistic"), np.array([alpha]))
+    (ratio,), (slope,) = (found[0] for found in branch.ratios(cell(preferred, 0.0, alpha), np.array([[phi]])))
+    if level <= 1:
+        assert alpha * ratio == pytest.approx(1.0, rel=1e-14)
+        assert slope == 0.0 or level == 1.0
+    else:
+        assert ratio * (1 + (1 - 2 * alpha) * ratio) == pytest.approx(-preferred / phi, rel=1e-13)
+
+
 RATIOS = np.geomspace(1e-3, 1e6, 20_001)
 SIZES = RATIOS * (1 + RATIOS)
 
