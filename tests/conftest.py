@@ -17,6 +17,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 
 # Tests run on all cores already (pytest-xdist): threads of a test would wait for each other, at several times the CPU.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # or the import of densratio, compiled by it, gives torch all cores
 
 # A shell that starts the suite in the background has Ctrl-C ignored, by us and by every process that we start; some
 # tests press it and wait for the answer.

@@ -107,10 +107,13 @@ def imports(root: Path, path: Path) -> set[Path]:
 
 
 def sources(root: Path, file: str) -> str:
-    """Return a checksum of the code that a file tests with: itself, conftests, and whatever these import."""
-    test = Path(file)
-    known: set[Path] = set()
-    waiting = {root / test, *(root / folder / "conftest.py" for folder in test.parents)}
+    """Return a checksum of the code that a file tests with: itself, its folder's conftest, and whatever these import.
+
+    The conftest of all tests is about the run: profiles, threads, skips.
+    """
+    test, known = root / file, set[Path]()
+    waiting = {test, *(folder / "conftest.py" for folder in test.parents if folder.is_relative_to(root / "tests"))}
+    waiting.discard(root / "tests" / "conftest.py")
     while waiting := {path for path in waiting - known if path.exists()}:
         known |= waiting
         waiting = set().union(*(imports(root, path) for path in waiting))

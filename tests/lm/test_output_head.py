@@ -81,9 +81,10 @@ def lora(model, **options):
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("build", [tiny_qwen2, tiny_llama])
 def test_values_and_gradients_equal_plain_logits_sequence_by_sequence(build, tie, with_lora):
-    # float32 through two layers: sums of size 30 of log-probabilities with some tens of eps = 1.2e-7 of rounding each.
+    # The head sums in float32, eps = 1.2e-7. The layers are in float64: in float32 the roundings of two forward passes
+    # make gradients that differ by up to 3e-5, depending on the processor.
     model = lively(build(VOCABULARY, hidden_size=16, tie=tie))
-    model = lora(model) if with_lora else model
+    model = (lora(model) if with_lora else model).double()
     data = examples()
     expected = plain_log_probs(model, data)
     slope = gradients(model, expected)
@@ -92,7 +93,7 @@ def test_values_and_gradients_equal_plain_logits_sequence_by_sequence(build, tie
             with LogProbHead(model, mode) as head:
                 sums = head.sequence_log_probs(model, batch(data, padding_free))
             torch.testing.assert_close(sums, expected, rtol=1e-6, atol=1e-5)
-            torch.testing.assert_close(gradients(model, sums), slope, rtol=0, atol=1e-5 * float(slope.abs().max()))
+            torch.testing.assert_close(gradients(model, sums), slope, rtol=0, atol=2e-6 * float(slope.abs().max()))
 
 
 def packed_sums(model, packed, **inputs):
