@@ -151,9 +151,11 @@ class Likelihood:
     def ratios(self, cells: Cells, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the root of ``phi t r^2 + (A - phi) r - B = 0`` in [0, 1/t] and its derivative."""
         a, b, t = denominators("mle", cells), cells.preferred, cells.alpha
-        gap = a - phi
-        root = np.sqrt(np.maximum(gap * gap + 4.0 * phi * t * b, 0.0))
-        # Of the two forms of the root, the one that adds numbers of one sign.
+        gap, span = a - phi, a + phi
+        # Of two forms of each root, the one that adds numbers of one sign.
+        root = np.sqrt(
+            np.where(phi > 0, gap * gap + 4.0 * phi * t * b, span * span - 4.0 * phi * t * cells.nonpreferred)
+        )
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.where(gap > 0, 2.0 * b / (gap + root), (root - gap) / (2.0 * phi * t))
             slope = ratio * (1.0 - t * ratio) / root
