@@ -19,7 +19,7 @@ from theory.stationarity import Branch, Cells, RelativeKullbackLeibler, Relative
 __all__ = ["SimplexSolution", "minimise_over_simplex"]
 
 _MAX_STEPS = 200
-# Next to the peak of a KL response a rounding of the multiplier moves S by more than a rounding: up to 6e-10 was seen.
+# Next to the peak of a KL response a rounding of the multiplier moves S by more than a rounding.
 _CONVERGED = 1e-9
 # S is a sum of K ratios, each with a relative error of a few eps.
 _TOLERANCE = 8.0 * np.finfo(float).eps

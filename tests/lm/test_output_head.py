@@ -81,8 +81,8 @@ def lora(model, **options):
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("build", [tiny_qwen2, tiny_llama])
 def test_values_and_gradients_equal_plain_logits_sequence_by_sequence(build, tie, with_lora):
-    # The head sums in float32, eps = 1.2e-7. The layers are in float64: in float32 the roundings of two forward passes
-    # make gradients that differ by up to 3e-5, depending on the processor.
+    # The head sums in float32, eps = 1.2e-7. The layers are in float64: in float32 two forward passes of these lively
+    # models differ by roundings that depend on the processor, and their gradients by far more.
     model = lively(build(VOCABULARY, hidden_size=16, tie=tie))
     model = (lora(model) if with_lora else model).double()
     data = examples()
